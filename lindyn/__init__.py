@@ -1,0 +1,49 @@
+"""The learning dynamics of linear BYOL: solved, drawn and checked."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from lindyn import (
+        ensemble as ensemble,
+        fields as fields,
+        plot as plot,
+        predictors as predictors,
+        spectra as spectra,
+        theory as theory,
+    )
+    from lindyn.fields import (
+        Data as Data,
+        Full as Full,
+        Modes as Modes,
+        Moments as Moments,
+        Params as Params,
+    )
+    from lindyn.solve import trajectory as trajectory
+    from lindyn.theory import (
+        critical_decay as critical_decay,
+        fixed_points as fixed_points,
+    )
+
+_MODULES = ("ensemble", "fields", "plot", "predictors", "spectra", "theory")
+_HOMES = {
+    "fields": ("Data", "Full", "Modes", "Moments", "Params"),
+    "solve": ("trajectory",),
+    "theory": ("critical_decay", "fixed_points"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [*_MODULES, *_HOME]
+
+
+def __getattr__(name: str):
+    """Import on first use: diffrax and matplotlib cost more than most commands need."""
+    if name in _MODULES:
+        return import_module(f"lindyn.{name}")
+    if name in _HOME:
+        return getattr(import_module(f"lindyn.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'lindyn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,300 @@
+r"""The equations of motion of linear BYOL, one pure function each, and nothing else.
+
+A vector field is `f(t, y, args) -> dy/dt` and returns the type of `y`; `t` is measured in
+units of 1 / (learning rate of the encoder). Numbers in parentheses are the equations of
+Tian, Chen and Ganguli, "Understanding self-supervised learning dynamics without
+contrastive pairs", ICML 2021 (arXiv 2102.06810). Symbols, in the paper's order:
+
+    W     encoder, n2 x n1              X     covariance of the mean view, n1 x n1
+    Wp    predictor, n2 x n2            X'    mean covariance of a view, `X_aug`
+    Wa    target, n2 x n1               F     W X W^T, correlation of the predictor's input
+    p     an eigenvalue of Wp           s     the eigenvalue of F on the same eigenvector
+    tau   the target's ratio, Wa = tau W
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+
+if TYPE_CHECKING:
+    Scalar = float | Array
+    Numbers = float | Array
+else:
+    Scalar = Float[ArrayLike, ""] | int
+    Numbers = Float[ArrayLike, "..."] | int  # one, or one for each mode or solve
+
+
+class Params(eqx.Module):
+    """The hyperparameters of the flow. `eta` sets both weight decays."""
+
+    alpha_p: Numbers  # learning rate of the predictor over that of the encoder
+    beta: Numbers  # rate of the EMA, over the learning rate of the encoder
+    eta_p: Numbers  # weight decay of the predictor
+    eta_s: Numbers  # weight decay of the encoder
+    sigma2: Numbers  # variance that the augmentation adds, X' = sigma2 I
+    tau: Numbers  # Wa = tau W, where a flow holds it fixed
+
+    def __init__(
+        self,
+        *,
+        alpha_p: Numbers = 1.0,
+        beta: Numbers = 0.4,
+        eta: Numbers = 0.0,
+        sigma2: Numbers = 0.0,
+        tau: Numbers = 1.0,
+        eta_p: Numbers | None = None,
+        eta_s: Numbers | None = None,
+    ):
+        self.alpha_p = alpha_p
+        self.beta = beta
+        self.eta_p = eta if eta_p is None else eta_p
+        self.eta_s = eta if eta_s is None else eta_s
+        self.sigma2 = sigma2
+        self.tau = tau
+
+
+class Data(eqx.Module):
+    """The two covariances through which the population loss knows the data."""
+
+    X: Float[Array, "n1 n1"]  # of the mean of an example's views
+    X_aug: Float[Array, "n1 n1"]  # X', of a view about that mean
+
+
+class Correlations(eqx.Module):
+    """Data that is diagonal together with the networks: one pair for each mode."""
+
+    same: Numbers  # l_s, eigenvalue of X + X' = E[x1 x1^T]
+    across: Numbers  # l_d, eigenvalue of X = E[x1 x2^T]
+
+
+class Full(eqx.Module):
+    W: Float[Array, "n2 n1"]
+    Wp: Float[Array, "n2 n2"]
+    Wa: Float[Array, "n2 n1"]
+
+
+class Online(eqx.Module):
+    """The online network alone, where the target is a copy of it."""
+
+    W: Float[Array, "n2 n1"]
+    Wp: Float[Array, "n2 n2"]
+
+
+class Moments(eqx.Module):
+    F: Float[Array, "n2 n2"]
+    Wp: Float[Array, "n2 n2"]
+
+
+class Modes(eqx.Module):
+    """Any number of decoupled modes, each one predictor, encoder and target weight.
+
+    s = w^2 and tau = wa / w. In (p, w, wa) the flow is a polynomial; in (p, s, tau) it
+    diverges wherever w passes through zero.
+    """
+
+    p: Float[ArrayLike, " *modes"]
+    w: Float[ArrayLike, " *modes"]
+    wa: Float[ArrayLike, " *modes"]
+
+    @classmethod
+    def of(cls, *, p: Numbers, s: Numbers, tau: Numbers) -> "Modes":
+        """Modes with the eigenvalues p of Wp and s >= 0 of F. They broadcast."""
+        p, s, tau = jnp.broadcast_arrays(*map(_inexact, (p, s, tau)))
+        w = jnp.sqrt(s)
+        return cls(p=p, w=w, wa=tau * w)
+
+    @property
+    def s(self) -> Array:
+        return jnp.square(self.w)
+
+    @property
+    def tau(self) -> Array:
+        return jnp.divide(self.wa, self.w)
+
+
+class Plane(eqx.Module):
+    """The eigenvalues alone, where tau is held fixed: points of the (p, s) plane."""
+
+    p: Float[ArrayLike, " *modes"]
+    s: Float[ArrayLike, " *modes"]
+
+
+class Curriculum(eqx.Module):
+    """The parabola s = p^2 / alpha_p with a moving target: the (p, tau) plane."""
+
+    p: Float[ArrayLike, " *modes"]
+    tau: Float[ArrayLike, " *modes"]
+
+
+def full(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
+    r"""Linear BYOL (2)-(4), Lemma 1: gradient flow of the loss (1) and the target's EMA.
+
+    dWp/dt = alpha_p R W^T - eta_p Wp,   dW/dt = Wp^T R - eta_s W,   dWa/dt = beta (W - Wa)
+    with the residual R = Wa X - Wp W (X + X').
+    """
+    del t  # autonomous, as all flows here
+    params, data = args
+    residual = _residual(y.W, y.Wp, y.Wa, data)
+    return Full(
+        W=y.Wp.T @ residual - params.eta_s * y.W,
+        Wp=params.alpha_p * residual @ y.W.T - params.eta_p * y.Wp,
+        Wa=params.beta * (y.W - y.Wa),
+    )
+
+
+def simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
+    """(2)-(3) with Wa = W: no EMA, and the stop-gradient stays."""
+    dy = full(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
+    return Online(W=dy.W, Wp=dy.Wp)
+
+
+def no_stop_gradient(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
+    """Theorem 2, (6): the gradient flows through the target too, which is W itself.
+
+    To SimSiam's dW/dt it adds Wp W X - W (X + X').
+    """
+    _, data = args
+    dy = simsiam(t, y, args)
+    through_target = y.Wp @ y.W @ data.X - y.W @ (data.X + data.X_aug)
+    return Online(W=dy.W + through_target, Wp=dy.Wp)
+
+
+def no_predictor(
+    t: Scalar, W: Float[Array, "n2 n1"], args: tuple[Params, Data]
+) -> Float[Array, "n2 n1"]:
+    """Wp = I and Wa = W: dW/dt = -W (X' + eta_s I), which decays to zero."""
+    del t
+    params, data = args
+    return -W @ data.X_aug - params.eta_s * W
+
+
+def moments(t: Scalar, y: Moments, params: Params) -> Moments:
+    r"""(7)-(8): isotropic data, Wa = tau W, and a predictor that is kept symmetric.
+
+    dWp/dt = -(alpha_p/2)(1 + sigma2){Wp, F} + alpha_p tau F - eta_p Wp
+    dF/dt  = -(1 + sigma2){Wp^2, F} + tau {Wp, F} - 2 eta_s F
+    """
+    del t
+    a, both = 1 + params.sigma2, _anticommutator(y.Wp, y.F)
+    return Moments(
+        F=-a * _anticommutator(y.Wp @ y.Wp, y.F) + params.tau * both - 2 * params.eta_s * y.F,
+        Wp=params.alpha_p * (params.tau * y.F - a / 2 * both) - params.eta_p * y.Wp,
+    )
+
+
+def moments_asymmetric(t: Scalar, y: Moments, params: Params) -> Moments:
+    r"""(62)-(63): `moments` before Wp is symmetrised.
+
+    dWp/dt = -alpha_p (1 + sigma2) Wp F + alpha_p tau F - eta_p Wp
+    dF/dt  = -(1 + sigma2){Wp^T Wp, F} + tau (Wp^T F + F Wp) - 2 eta_s F
+    """
+    del t
+    a = 1 + params.sigma2
+    return Moments(
+        F=-a * _anticommutator(y.Wp.T @ y.Wp, y.F)
+        + params.tau * (y.Wp.T @ y.F + y.F @ y.Wp)
+        - 2 * params.eta_s * y.F,
+        Wp=params.alpha_p * (params.tau * y.F - a * y.Wp @ y.F) - params.eta_p * y.Wp,
+    )
+
+
+def mode_pair(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Modes:
+    """(104)-(106) with weight decay: commuting, not isotropic data; one pair a mode.
+
+    dp/dt = alpha_p r w - eta_p p,   dw/dt = p r - eta_s w,   dwa/dt = beta (w - wa)
+    with the residual r = l_d wa - l_s p w.
+    """
+    del t
+    params, data = args
+    residual = data.across * y.wa - data.same * y.p * y.w
+    return Modes(
+        p=params.alpha_p * residual * y.w - params.eta_p * y.p,
+        w=y.p * residual - params.eta_s * y.w,
+        wa=params.beta * (y.w - y.wa),
+    )
+
+
+def modes(t: Scalar, y: Modes, params: Params) -> Modes:
+    """(11)-(13), the decoupled eigenvalues, in (p, w, wa): isotropic `mode_pair`."""
+    return mode_pair(t, y, (params, Correlations(same=1 + params.sigma2, across=1.0)))
+
+
+def modes_fixed_tau(t: Scalar, y: Plane, params: Params) -> Plane:
+    """(11)-(12): dp/dt = alpha_p s g - eta_p p,   ds/dt = 2 p s g - 2 eta_s s.
+
+    g = tau - (1 + sigma2) p is the gain that is left before the predictor saturates.
+    """
+    del t
+    return Plane(
+        p=params.alpha_p * y.s * gain(y.p, params) - params.eta_p * y.p,
+        s=2 * y.s * growth(y.p, params),
+    )
+
+
+def parabola(t: Scalar, p: Numbers, params: Params) -> Numbers:
+    """(16), the flow on the parabola: dp/dt = p^2 (tau - (1 + sigma2) p) - eta_s p.
+
+    It needs eta_p = eta_s, and alpha_p has cancelled.
+    """
+    del t
+    return p * growth(p, params)
+
+
+def parabola_ema(t: Scalar, y: Curriculum, params: Params) -> Curriculum:
+    """(16) with its target (13): dtau/dt = beta (1 - tau) - tau (dp/dt) / p.
+
+    On the parabola (ds/dt) / 2s is (dp/dt) / p, a polynomial.
+    """
+    here = eqx.tree_at(lambda params: params.tau, params, y.tau)
+    return Curriculum(
+        p=parabola(t, y.p, here),
+        tau=params.beta * (1 - y.tau) - y.tau * growth(y.p, here),
+    )
+
+
+def predicted(
+    t: Scalar, s: Numbers, args: tuple[Params, Callable[[Numbers], Numbers]]
+) -> Numbers:
+    """(12) with a closed-form predictor p = p(s), the second argument: DirectPred."""
+    params, predictor = args
+    return modes_fixed_tau(t, Plane(p=predictor(s), s=s), params).s
+
+
+def isoloss(
+    t: Scalar, s: Numbers, args: tuple[Params, Callable[[Numbers], Numbers]]
+) -> Numbers:
+    """Without the leading p in dW/dt: ds/dt = 2 s (tau - (1 + sigma2) p(s)) - 2 eta_s s.
+
+    Halvagal, Laborieux and Zenke, "Implicit variance regularization in
+    non-contrastive SSL", NeurIPS 2023.
+    """
+    del t
+    params, predictor = args
+    return 2 * s * (gain(predictor(s), params) - params.eta_s)
+
+
+def gain(p: Numbers, params: Params) -> Numbers:
+    """g = tau - (1 + sigma2) p."""
+    return params.tau - (1 + params.sigma2) * p
+
+
+def growth(p: Numbers, params: Params) -> Numbers:
+    """Delta = p (tau - (1 + sigma2) p) - eta_s, the rate of (ds/dt) / 2s in (12)."""
+    return p * gain(p, params) - params.eta_s
+
+
+def _residual(W, Wp, Wa, data):
+    return Wa @ data.X - Wp @ W @ (data.X + data.X_aug)
+
+
+def _anticommutator(A, B):
+    return A @ B + B @ A
+
+
+def _inexact(x):
+    x = jnp.asarray(x)
+    return x.astype(jnp.result_type(x, float))
