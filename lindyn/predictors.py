@@ -1,0 +1,84 @@
+"""Predictors in closed form: Wp computed from F = E[f f^T] instead of trained.
+
+DirectPred is (18)-(19) of Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810);
+DirectSet and DirectCopy are from Wang, Chen, Du and Tian (arXiv 2110.04947).
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+
+FLOOR = 1e-4  # the least eigenvalue that the paper's code lets a predictor have
+
+
+class Power(eqx.Module):
+    """The rule p(s) = max(s - c, 0)^a + eps on eigenvalues; a = 1/2 is DirectPred."""
+
+    a: Float[ArrayLike, ""] | int = 0.5
+    eps: Float[ArrayLike, ""] | int = 0.0
+    c: Float[ArrayLike, ""] | int = 0.0
+
+    def __call__(self, s: Float[ArrayLike, "..."]) -> Array:
+        above = s - jnp.asarray(self.c)
+        positive = above > 0  # keeps the slope at 0 finite
+        return jnp.where(positive, jnp.where(positive, above, 1.0) ** self.a, 0) + self.eps
+
+    def inverse(self, p: Float[ArrayLike, "..."]) -> Array:
+        """s with p(s) = p: (p - eps)^(1/a) + c, for p > eps."""
+        return jnp.maximum(p - jnp.asarray(self.eps), 0) ** (1 / self.a) + self.c
+
+
+def directpred(
+    F: Float[Array, "d d"],
+    *,
+    eps: float = 0.1,
+    c: float = 0.0,
+    normalisation: Literal["paper", "spectral"] = "spectral",
+) -> Float[Array, "d d"]:
+    """Wp with F's eigenvectors and p_j from F's eigenvalues s_j.
+
+    "paper", (18): p_j = sqrt(max(s_j - c, 0)) + eps max_j s_j.
+    "spectral", as the reported results: the same of s_j / max_j s_j, and at least 1e-4.
+    The two differ in scale and in what eps and c are measured in.
+    """
+    if normalisation == "spectral":
+        return directset(F, a=0.5, eps=eps, c=c)
+    return _on_spectrum(F, lambda s: Power(a=0.5, eps=eps * jnp.max(s), c=c)(s))
+
+
+def directset(
+    F: Float[Array, "d d"], *, a: float, eps: float = 0.1, c: float = 0.0
+) -> Float[Array, "d d"]:
+    """Wp = F^a + eps I on F's spectrum over its largest eigenvalue, and at least 1e-4."""
+    rule = Power(a=a, eps=eps, c=c)
+    return _on_spectrum(F, lambda s: jnp.maximum(rule(_shares(s)), FLOOR))
+
+
+def directcopy(F: Float[Array, "d d"], *, eps: float = 0.1) -> Float[Array, "d d"]:
+    """Wp = F/||F|| + eps I in the Frobenius norm: DirectSet(1) without an eigenbasis."""
+    norm = jnp.linalg.norm(F)
+    return F / jnp.where(norm > 0, norm, 1) + eps * jnp.eye(len(F), dtype=F.dtype)
+
+
+def running_correlation(
+    F: Float[Array, "d d"], features: Float[Array, "batch d"], *, rho: float
+) -> Float[Array, "d d"]:
+    """(19): rho F + (1 - rho) E[f f^T], over the rows of `features`, not centred.
+
+    rho = 0 starts the estimate with its first batch.
+    """
+    return rho * F + (1 - rho) * features.T @ features / len(features)
+
+
+def _on_spectrum(F, rule: Callable[[Array], Array]):
+    s, U = jnp.linalg.eigh(F)
+    return (U * rule(jnp.maximum(s, 0))) @ U.T
+
+
+def _shares(s):
+    top = jnp.max(s)
+    return s / jnp.where(top > 0, top, 1)
