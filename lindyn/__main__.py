@@ -1,0 +1,29 @@
+"""`lindyn COMMAND ...`, the same as `python -m lindyn.COMMAND ...`."""
+
+import sys
+from importlib import import_module
+
+
+COMMANDS = {
+    "phase": "phase diagrams: flow, fixed points, nullclines, what collapses",
+    "verify": "the theorems and closed forms, checked on random problems",
+}
+USAGE = "usage: lindyn COMMAND [OPTIONS]\n\n" + "".join(
+    f"  {name:8s} {what}\n" for name, what in COMMANDS.items()
+)
+
+
+def main() -> int:
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(USAGE + "\n`lindyn COMMAND --help` lists the options of a command.")
+        return 0
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"lindyn {name}: no such command; there are {known}", file=sys.stderr)
+        return 2
+    return import_module(f"lindyn.{name}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""What the commands share: parsing, exit codes, and files that say how to redraw them."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import os
+import pathlib
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import tyro
+
+
+Config = TypeVar("Config")
+T = TypeVar("T")
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(ValueError):
+    """A user's mistake, in one line: what came, what is allowed, and why."""
+
+
+def run(
+    name: str,
+    config: type[Config],
+    main: Callable[[Config], int],
+    argv: Sequence[str] | None = None,
+    presets: Mapping[str, Config] | None = None,
+) -> int:
+    """Parse `argv` into `config`, call `main`, and return the exit code.
+
+    `presets` holds the values that `--preset` starts from; other flags change them.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        chosen = _parse(name, config, argv, None)
+        preset = (presets or {}).get(getattr(chosen, "preset", None) or "")
+        if preset is not None:
+            chosen = _parse(name, config, argv, preset)
+        return main(chosen)
+    except UsageError as error:
+        print(f"lindyn {name}: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print(f"lindyn {name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our table has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def number(
+    flag: str,
+    value: float,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: bool = False,
+    why: str = "",
+) -> None:
+    """`UsageError` unless least <= value <= most (least < value if `above`), and finite."""
+    low_enough = value > least if above else value >= least
+    if math.isfinite(value) and low_enough and value <= most:
+        return
+    bounds = [f"{'above' if above else 'at least'} {least:g}"] * math.isfinite(least)
+    bounds += [f"at most {most:g}"] * math.isfinite(most)
+    allowed = " and ".join(["finite", *bounds])
+    raise UsageError(f"{flag} {value:g}: must be {allowed}" + f" ({why})" * bool(why))
+
+
+def interval(flag: str, ends: tuple[float, float]) -> None:
+    """`UsageError` unless the two ends are finite and in order."""
+    for end in ends:
+        number(flag, end)
+    if not ends[0] < ends[1]:
+        raise UsageError(f"{flag} {ends[0]:g} {ends[1]:g}: the lower end must come first")
+
+
+def redraw(name: str, config: Any) -> str:
+    """The command that gives the same output: the flags that are not at their defaults."""
+    words = ["python", "-m", f"lindyn.{name}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in ("out", "json", "show", "preset"):
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{flag}", *map(str, values)]
+    return shlex.join(words)
+
+
+def provenance(name: str, config: Any) -> dict[str, Any]:
+    """What every output file carries."""
+    return {
+        "command": redraw(name, config),
+        "version": f"lindyn {version('lindyn')}",
+        "parameters": {
+            field.name: getattr(config, field.name)
+            for field in dataclasses.fields(config)
+            if field.name not in ("out", "json", "show")
+        },
+    }
+
+
+def targets(out: pathlib.Path, stem: str, formats: Sequence[str]) -> dict[str, pathlib.Path]:
+    """The file for each format: `out` is a file, whose suffix adds its format, or a folder.
+
+    Makes the folder, and proves that it can be written to before any work is done.
+    """
+    suffix = out.suffix.removeprefix(".")
+    known = ("png", "svg", "pdf", "json")
+    if suffix and not out.is_dir():
+        if suffix not in known:
+            raise UsageError(f"--out {out}: the suffix must be one of {', '.join(known)}")
+        folder, stem, formats = out.parent, out.stem, dict.fromkeys([suffix, *formats])
+        formats = [suffix] if len(formats) == 2 and "png" in formats else formats
+    else:
+        folder = out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot write there ({error.strerror})") from None
+    return {suffix: folder / f"{stem}.{suffix}" for suffix in formats}
+
+
+def as_json(content: Any) -> str:
+    """Strict JSON: NaN and infinities, which it lacks, are null and "inf"."""
+    return json.dumps(_strict(content), allow_nan=False)
+
+
+def progress(items: Sequence[T], noun: str, label: Callable[[T], str]) -> Iterator[T]:
+    """`items`, with a bar on stderr, or lines there if it is no terminal; after 2 s."""
+    from rich.console import Console
+    from rich.progress import (
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    begin = told = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=len(items))
+        for done, item in enumerate(items):
+            bar.update(task, completed=done, description=f"{noun}: {label(item)}")
+            now = time.monotonic()
+            if not console.is_terminal and now - told > 10:
+                told, left = now, (now - begin) / done * (len(items) - done)
+                console.print(f"{done} of {len(items)} {noun}, about {left:.0f} s left")
+            yield item
+
+
+def _strict(x):
+    if isinstance(x, Mapping):
+        return {key: _strict(value) for key, value in x.items()}
+    if hasattr(x, "tolist"):
+        x = x.tolist()
+    if isinstance(x, list | tuple):
+        return [_strict(value) for value in x]
+    if isinstance(x, complex):
+        return [_strict(x.real), _strict(x.imag)]
+    if isinstance(x, float) and not math.isfinite(x):
+        return None if math.isnan(x) else ("inf" if x > 0 else "-inf")
+    return str(x) if isinstance(x, pathlib.Path) else x
+
+
+def _parse(name, config, argv, default):
+    said = io.StringIO()
+    keep = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(config, prog=f"lindyn {name}", args=argv, **keep)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UsageError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """tyro's framed error, up to its first rule, without the frame."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    return " ".join(" ".join(lines[:rule]).split())

@@ -1,0 +1,133 @@
+"""Curves of a two-dimensional flow in a window, as (points, 2) arrays."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import PyTree
+
+from lindyn import ensemble
+
+
+SPACING = 0.01  # between the points of a curve, in widths of the window
+REACH = 3.0  # its length: enough for a separatrix to go down, along and up a window
+REST = 1e-4  # the share of the window's highest speed that counts as rest
+CELLS = 26  # no two flow lines pass through one cell of the window, this many a side
+SHORTEST = 0.15  # of a flow line, in widths of the window
+
+
+class Window(NamedTuple):
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    @property
+    def low(self) -> np.ndarray:
+        return np.array([self.x[0], self.y[0]])
+
+    @property
+    def spans(self) -> np.ndarray:
+        return np.array([self.x[1] - self.x[0], self.y[1] - self.y[0]])
+
+
+def follow(
+    field: Callable,
+    state: type,
+    args: PyTree,
+    starts: np.ndarray,
+    signs: np.ndarray,
+    spans: np.ndarray,
+    speed: np.ndarray,
+    rtol: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Curves (panels, lanes, points, 2) from `starts`, and the status of each solve.
+
+    `signs` is 1 forward in time and -1 backward, for each lane; `args` and `speed` have a
+    leading axis of panels, `starts` and `spans` then one of lanes. The independent variable
+    is arc length in units of `spans`, so that no solution runs away and points are evenly
+    spaced. Below a share `REST` of `speed` it slows down: a curve stops at a fixed point.
+    """
+    panels, lanes = starts.shape[:2]
+    each = lambda x: np.repeat(x, lanes, axis=0)
+    ends = ensemble.states(
+        Partial(_along, field),
+        state(*starts.reshape(-1, 2).T),
+        (
+            jax.tree.map(each, args),
+            np.tile(signs, panels),
+            *spans.reshape(-1, 2).T,
+            each(REST * speed),
+        ),
+        np.arange(0.0, REACH + SPACING / 2, SPACING),
+        rtol=rtol,
+        atol=rtol,
+        max_steps=20_000,
+    )
+    points = np.stack(jax.tree.leaves(ends.y), axis=-1)
+    return (
+        points.reshape(panels, lanes, *points.shape[1:]),
+        np.asarray(ends.status).reshape(panels, lanes),
+    )
+
+
+def _along(field, t, y, args):
+    args, sign, span_x, span_y, rest = args
+    dx, dy = jax.tree.leaves(field(t, y, args))
+    square = (dx / span_x) ** 2 + (dy / span_y) ** 2
+    rate = sign * jnp.sqrt(square) / (square + rest**2)
+    return type(y)(rate * dx, rate * dy)
+
+
+def spread(curves: np.ndarray, window: Window) -> list[np.ndarray]:
+    """Curves that keep a distance: each is cut where it enters a cell that is taken.
+
+    `curves` pass through their starts in the middle; NaN ends them.
+    """
+    taken = np.zeros((CELLS, CELLS), bool)
+    kept = []
+    for curve in curves:
+        middle = len(curve) // 2
+        unit = (curve - window.low) / window.spans
+        ok = np.isfinite(unit).all(1) & (unit >= 0).all(1) & (unit <= 1).all(1)
+        cells = np.where(ok[:, None], np.clip(unit * CELLS, 0, CELLS - 1), 0).astype(int)
+        free = ok & ~taken[tuple(cells.T)]
+        if not free[middle]:
+            continue
+        stops = np.flatnonzero(~free)
+        first = stops[stops < middle].max(initial=-1) + 1
+        last = stops[stops > middle].min(initial=len(curve))
+        moved = np.linalg.norm(np.diff(unit[first:last], axis=0), axis=1)
+        if moved.sum() < SHORTEST:
+            continue
+        taken[tuple(cells[first:last].T)] = True
+        kept.append(curve[first:last][np.concatenate([[True], moved > SPACING / 100])])
+    return kept
+
+
+def inside(curve: np.ndarray, window: Window) -> list[np.ndarray]:
+    """The pieces of a curve that lie in the window, each with a point beyond its edge."""
+    unit = (curve - window.low) / window.spans
+    finite = np.isfinite(unit).all(1)
+    distance = np.where(finite, np.abs(unit - 0.5).max(1), np.inf)
+    ok = distance <= 0.5
+    wide = ok.copy()
+    wide[1:] |= ok[:-1]
+    wide[:-1] |= ok[1:]
+    wide &= distance <= 1.5  # not the far side of a pole
+    runs = np.split(np.arange(len(curve)), np.flatnonzero(np.diff(wide)) + 1)
+    return [curve[run] for run in runs if len(run) > 1 and wide[run[0]]]
+
+
+def lattice(count: int) -> np.ndarray:
+    """count^2 points of the unit square in rows."""
+    ticks = (np.arange(count) + 0.5) / count
+    return np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def scattered(count: int) -> np.ndarray:
+    """Roberts' low-discrepancy sequence: any first part of it fills the square evenly."""
+    plastic = 1.324717957244746
+    steps = np.array([1 / plastic, 1 / plastic**2])
+    return (0.5 + np.arange(1, count + 1)[:, None] * steps) % 1

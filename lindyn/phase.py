@@ -1,0 +1,273 @@
+"""Phase diagrams of linear BYOL, the paper's Figs. 3 and 4 among them."""
+
+import dataclasses
+import pathlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Literal
+
+import jax
+import numpy as np
+
+from lindyn import command, portrait, theory
+from lindyn.command import UsageError, interval, number
+from lindyn.fields import Params
+from lindyn.flow import Window
+
+
+Format = Literal["png", "svg", "pdf", "json"]
+MOST_PANELS = 12
+VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    wd: tuple[float, ...] = (0.01,)  # weight decay eta, one or several: a panel each
+    wd_p: float | None = None  # the predictor's, where it differs
+    wd_s: float | None = None  # the encoder's, where it differs
+    alpha_p: float = 1.0  # learning rate of the predictor over that of the encoder
+    beta: float = 0.4  # rate of the target's EMA, which --plane p-tau shows
+    sigma2: float = 0.0  # variance that the augmentation adds
+    tau: float = 1.0  # Wa = tau W, held fixed in --plane p-s and p
+    plane: Literal["p-s", "p", "p-tau"] = "p-s"  # p and p-tau are on the parabola
+    p_range: tuple[float, float] | None = None  # default: all fixed points, with room
+    s_range: tuple[float, float] | None = None
+    tau_range: tuple[float, float] | None = None
+    grid: int = 16  # arrows a side; flow lines start from as many places
+    rtol: float = 1e-6  # of the solver, per step
+    field: bool = False  # direction field
+    flow: bool = True  # flow lines, integrated
+    nullclines: bool = True
+    fixed_points: bool = True
+    parabola: bool = True  # the invariant parabola s = p^2/alpha_p
+    constants: bool = True  # curves of constant c = s - p^2/alpha_p
+    separatrix: bool = True  # stable manifold of the saddle
+    basin: bool = True  # what collapses, shaded
+    preset: Literal["fig3", "fig4", "critical", "ema", "split", "window"] | None = None
+    """Values to start from; other flags change them. fig3 and fig4: the paper's panels
+    (sigma2 and the ranges are ours). critical: across the critical decay. ema: a moving
+    target. split: decay on one side only. window: always aligned, not doomed."""
+    format: tuple[Format, ...] = ("png",)  # a JSON is always written too
+    out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with a suffix
+    json: bool = False  # print one JSON object instead of the table
+    show: bool = False  # open a window as well
+
+
+PRESETS = {
+    "fig3": Config(preset="fig3", wd=(0.0, 0.01, 1.0), p_range=(-0.5, 1.5), s_range=(0, 1.6)),
+    "fig4": Config(preset="fig4", wd=(0.0, 0.01, 1.0), plane="p", p_range=(-0.5, 1.3)),
+    "critical": Config(preset="critical", wd=(0.2, 0.25, 0.3)),
+    "ema": Config(preset="ema", wd=(0.0, 0.04, 0.2), plane="p-tau"),
+    "split": Config(preset="split", wd=(0.1,), wd_s=0.05),
+    "window": Config(preset="window", wd=(1 / 9, 0.18, 0.25)),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command.run("phase", Config, draw, argv, PRESETS)
+
+
+def draw(config: Config) -> int:
+    """Check, compute, write the figure and its JSON, and print the table."""
+    panels = _panels(config)
+    ranges = _ranges(config)
+    files = command.targets(config.out, "phase", config.format)
+    jax.config.update("jax_enable_x64", True)
+    with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
+        plotting = meanwhile.submit(import_module, "lindyn.plot")
+        drawn = _computed(config, panels, ranges)
+    about = command.provenance("phase", config)
+    summaries = [_summary(panel) for panel in drawn]
+    _write(config, plotting.result(), drawn, about, summaries, files)
+    if config.json:
+        report = {**about, "panels": summaries, "files": list(files.values())}
+        print(command.as_json(report))
+    else:
+        _table(drawn, summaries)
+        for path in files.values():
+            print(path)
+    return command.DONE
+
+
+def _panels(config):
+    if not 1 <= len(config.wd) <= MOST_PANELS:
+        raise UsageError(f"--wd: {len(config.wd)} values; 1 to {MOST_PANELS} panels fit a page")
+    for decay in config.wd:
+        number("--wd", decay, 0, 1e3)
+    for flag, decay in (("--wd-p", config.wd_p), ("--wd-s", config.wd_s)):
+        if decay is not None:
+            number(flag, decay, 0, 1e3)
+    number("--alpha-p", config.alpha_p, 0, 1e6, above=True)
+    number("--sigma2", config.sigma2, 0, 1e6)
+    number("--tau", config.tau, 0, 1, above=True, why="the target averages past encoders")
+    number("--beta", config.beta, 0, 1e6, above=True, why="else the target never moves")
+    number("--grid", config.grid, 2, 64)
+    number("--rtol", config.rtol, 1e-12, 1e-2)
+    return [
+        Params(
+            alpha_p=config.alpha_p,
+            beta=config.beta,
+            eta_p=decay if config.wd_p is None else config.wd_p,
+            eta_s=decay if config.wd_s is None else config.wd_s,
+            sigma2=config.sigma2,
+            tau=config.tau,
+        )
+        for decay in config.wd
+    ]
+
+
+def _ranges(config):
+    shown = VARIABLES[config.plane]
+    given = {"p": config.p_range, "s": config.s_range, "tau": config.tau_range}
+    for name, ends in given.items():
+        if ends is None:
+            continue
+        if name not in shown:
+            raise UsageError(f"--{name}-range: --plane {config.plane} does not show {name}")
+        interval(f"--{name}-range", ends)
+    if config.s_range and config.s_range[0] < 0:
+        raise UsageError(f"--s-range {config.s_range[0]:g}: F has no negative eigenvalues")
+    if config.plane != "p-s" and config.wd_p != config.wd_s:
+        raise UsageError(f"--plane {config.plane}: the parabola needs --wd-p equal to --wd-s")
+    return given
+
+
+def _computed(config, panels, ranges):
+    if config.plane == "p":
+        automatic = portrait.window("p-s", panels[0]).x
+        return portrait.lines(panels, ranges["p"] or automatic)
+    windows = [
+        Window(ranges["p"] or auto.x, ranges[config.plane[2:]] or auto.y)
+        for auto in (portrait.window(config.plane, params) for params in panels)
+    ]
+    return portrait.portraits(config.plane, panels, windows, grid=config.grid, rtol=config.rtol)
+
+
+def _write(config, plot, drawn, about, summaries, files):
+    pictures = {suffix: path for suffix, path in files.items() if suffix != "json"}
+    if pictures or config.show:
+        layers = [layer for layer in plot.LAYERS if getattr(config, layer)]
+        titles = [_title(panel.params) for panel in drawn]
+        fig = plot.figure(drawn, titles, _note(config), layers, show=config.show)
+        for path in pictures.values():
+            plot.save(fig, path, about)
+    json_path = files.setdefault("json", next(iter(files.values())).with_suffix(".json"))
+    panels = [
+        {**summary, "curves": _curves(panel)}
+        for summary, panel in zip(summaries, drawn, strict=True)
+    ]
+    json_path.write_text(command.as_json({**about, "panels": panels}) + "\n")
+    if config.show:
+        plot.show()
+
+
+def _summary(panel):
+    points = [
+        {
+            "name": name,
+            **dict(zip(VARIABLES[panel.plane], map(float, position), strict=False)),
+            "eigenvalues": [complex(value) for value in values],
+            "class": kind,
+        }
+        for name, position, values, kind in zip(
+            ("collapsed", "edge", "goal"),
+            panel.points,
+            panel.fixed.eigenvalues,
+            panel.fixed.names,
+            strict=True,
+        )
+        if kind != "none"
+    ]
+    return {
+        "eta_p": panel.params.eta_p,
+        "eta_s": panel.params.eta_s,
+        "critical_decay": theory.critical_decay(panel.params),
+        "basin_edge_on_parabola": panel.edge,
+        "collapsing_share": panel.share,
+        "fixed_points": points,
+        "failed_flow_lines": panel.failed,
+    }
+
+
+def _curves(panel):
+    """What was drawn, in six digits."""
+    names = ("p", "rate", "flow", "nullclines", "resting", "parabola", "constants")
+    names += ("separatrix", "basin")
+    return {name: _short(getattr(panel, name)) for name in names if hasattr(panel, name)}
+
+
+def _short(x):
+    if isinstance(x, dict):
+        return {key: _short(value) for key, value in x.items()}
+    if isinstance(x, list | tuple):
+        return [_short(value) for value in x]
+    if isinstance(x, np.ndarray):
+        return [_short(value) for value in x.tolist()]
+    return float(f"{x:.6g}") if isinstance(x, float) else x
+
+
+def _title(params):
+    if params.eta_p == params.eta_s:
+        return rf"$\eta = {params.eta_p:.4g}$"
+    return rf"$\eta_p = {params.eta_p:.4g},\ \eta_s = {params.eta_s:.4g}$"
+
+
+def _note(config):
+    shown = {"p-s": ("alpha_p", "sigma2", "tau"), "p": ("sigma2", "tau")}
+    symbols = {
+        "alpha_p": r"\alpha_p",
+        "sigma2": r"\sigma^2",
+        "tau": r"\tau",
+        "beta": r"\beta",
+    }
+    values = ",  ".join(
+        f"${symbols[name]} = {getattr(config, name):.4g}$"
+        for name in shown.get(config.plane, ("beta", "sigma2"))
+    )
+    ours = config.preset in ("fig3", "fig4")
+    return values + (r"   ($\sigma^2$ and ranges: ours, not the paper's)" if ours else "")
+
+
+def _table(drawn, summaries):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    variables = VARIABLES[drawn[0].plane]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("eta", "fixed point", *variables, "eigenvalues", "class"):
+        table.add_column(heading, no_wrap=True)
+    for summary in summaries:
+        eta = _decays(summary)
+        for point in summary["fixed_points"]:
+            position = [f"{point[name]:.6g}" for name in variables]
+            values = ", ".join(map(_number, point["eigenvalues"]))
+            table.add_row(eta, point["name"], *position, values, point["class"])
+            eta = ""
+        table.add_section()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    for summary in summaries:
+        edge, share = summary["basin_edge_on_parabola"], summary["collapsing_share"]
+        console.print(
+            f"eta {_decays(summary)}: critical decay {summary['critical_decay']:.6g}, "
+            f"basin edge on the parabola {edge:.6g}, {share:.2%} of the plane collapses",
+            soft_wrap=True,
+        )
+        if summary["failed_flow_lines"]:
+            console.print(f"  {summary['failed_flow_lines']} flow lines end early")
+
+
+def _decays(summary):
+    decays = dict.fromkeys((summary["eta_p"], summary["eta_s"]))
+    return " / ".join(f"{decay:.6g}" for decay in decays)
+
+
+def _number(value):
+    real = f"{value.real + 0.0:.5g}"
+    return f"{real} {value.imag:+.5g}i" if value.imag else real
+
+
+if __name__ == "__main__":
+    sys.exit(main())

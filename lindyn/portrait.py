@@ -1,0 +1,299 @@
+"""Phase portraits as arrays: what `plot` draws and the phase command tabulates.
+
+Two planes. "p-s": (11)-(12), tau held fixed. "p-tau": (16) and (13) on the parabola, where
+the target moves. Everything is solved in one program, whatever the number of panels.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lindyn import ensemble, fields, flow, theory
+from lindyn.fields import Curriculum, Params, Plane
+from lindyn.flow import Window
+
+
+POINTS = 801  # of a curve that is a function of p
+STATES = {
+    "p-s": (fields.modes_fixed_tau, Plane),
+    "p-tau": (fields.parabola_ema, Curriculum),
+}
+
+
+class Portrait(NamedTuple):
+    """Curves are (points, 2) arrays in the coordinates of the plane."""
+
+    plane: str
+    params: Params
+    window: Window
+    fixed: theory.FixedPoints
+    points: np.ndarray  # (3, 2), where they are
+    arrows: np.ndarray  # (nodes, 4): a point and the direction there, of unit length
+    flow: list[np.ndarray]  # each in the direction of time
+    failed: int  # flow lines that could not be solved to their end
+    nullclines: dict[str, list[np.ndarray]]  # of each variable, all branches
+    resting: list[tuple[np.ndarray, bool]]  # lines of fixed points; whether they attract
+    parabola: np.ndarray | None
+    constants: list[tuple[float, np.ndarray]]  # c, and s = p^2/alpha_p + c
+    separatrix: list[np.ndarray]  # both arms of the saddle's stable manifold
+    basin: np.ndarray  # the edge of the trivial basin: below it, in p-tau left of it
+    share: float  # of the window that collapses
+    edge: float  # p-*, the edge of the basin on the parabola
+
+
+class Line(NamedTuple):
+    """The flow (16) on the parabola: a curve of dp/dt over p."""
+
+    params: Params
+    p: np.ndarray
+    rate: np.ndarray
+    fixed: theory.FixedPoints
+    points: np.ndarray  # (3, 2), on the axis
+    share: float
+    edge: float
+    plane: str = "p"
+    failed: int = 0
+
+
+def window(plane: str, params: Params) -> Window:
+    """What a reader wants to see: all fixed points, with room around them."""
+    a = 1 + params.sigma2
+    if plane == "p-tau":
+        return Window((0.0, 1.2 / a), (0.0, 1.15))
+    goal = params.tau / a
+    ratio = params.eta_p / params.eta_s if params.eta_s > 0 else 1.0
+    top = goal**2 / params.alpha_p * float(np.clip(ratio, 0.5, 2.0))
+    return Window((-0.45 * goal, 1.45 * goal), (0.0, 1.5 * top))
+
+
+def lines(panels: list[Params], p: tuple[float, float]) -> list[Line]:
+    """The flow on the parabola for each panel, over the range `p`."""
+    points = np.linspace(*p, POINTS)
+    rates, fixed, roots = jax.tree.map(np.asarray, _on_line(_stacked(panels), points))
+    return [
+        Line(
+            params=params,
+            p=points,
+            rate=rates[i],
+            fixed=jax.tree.map(lambda x: x[i], fixed),  # noqa: B023
+            points=_curve(fixed.y[i], np.zeros(3)),
+            share=_below(_edge(roots[i]), p),
+            edge=_edge(roots[i]),
+        )
+        for i, params in enumerate(panels)
+    ]
+
+
+def portraits(
+    plane: str,
+    panels: list[Params],
+    windows: list[Window],
+    *,
+    grid: int = 16,
+    rtol: float = 1e-6,
+) -> list[Portrait]:
+    """A portrait for each panel, with grid^2 arrows and starts of flow lines."""
+    field, state = STATES[plane]
+    stacked, count = _stacked(panels), grid**2
+    low, spans = (np.stack([getattr(w, name) for w in windows]) for name in ("low", "spans"))
+    place = lambda unit: unit * spans[:, None] + low[:, None]
+    nodes, starts = place(flow.lattice(grid)), place(flow.scattered(count))
+    xs = np.linspace(low[:, 0], low[:, 0] + spans[:, 0], POINTS, axis=1)
+    facts = jax.tree.map(np.asarray, _facts(plane, stacked, nodes, starts, xs, spans))
+    each = [jax.tree.map(lambda x: x[i], facts) for i in range(len(panels))]  # noqa: B023
+    arms, arm_spans = zip(*map(_arms, each, windows), strict=True)
+    curves, status = flow.follow(
+        field,
+        state,
+        stacked,
+        starts=np.concatenate([starts, starts, arms], axis=1),
+        signs=np.concatenate([np.ones(count), -np.ones(count + 2)]),
+        spans=np.concatenate([np.repeat(spans[:, None], 2 * count, 1), arm_spans], axis=1),
+        speed=facts.speed,
+        rtol=rtol,
+    )
+    return [
+        _assemble(plane, panels[i], windows[i], nodes[i], xs[i], each[i], curves[i], status[i])
+        for i in range(len(panels))
+    ]
+
+
+class _Facts(NamedTuple):
+    fixed: theory.FixedPoints
+    roots: jax.Array
+    directions: jax.Array
+    speed: jax.Array  # the highest, in widths of the window
+    nullclines: jax.Array  # of x, then those of y, over xs
+    growth: jax.Array
+    basin: jax.Array  # edge without decay, over xs
+
+
+@eqx.filter_jit
+def _facts(plane, stacked, nodes, starts, xs, spans):
+    field, state = STATES[plane]
+
+    def of(params, nodes, starts, xs, spans):
+        fixed = theory.fixed_points(params, field)
+        rate = lambda point: _vector(field(0.0, state(*point), params)) / spans
+        rates = jax.vmap(rate)(nodes)
+        length = jnp.linalg.norm(rates, axis=1, keepdims=True)
+        if plane == "p-s":
+            curves = theory.predictor_nullcline(xs, params)[None]
+        else:
+            first, second = theory.curriculum_nullclines(xs, params)
+            curves = jnp.concatenate([first[None], second])
+        return _Facts(
+            fixed=fixed,
+            roots=theory.decay_roots(params),
+            directions=rates / jnp.where(length > 0, length, 1),
+            speed=jnp.max(jnp.linalg.norm(jax.vmap(rate)(starts), axis=1)),
+            nullclines=curves,
+            growth=fields.growth(xs, params),
+            basin=theory.basin_edge_without_decay(xs, params),
+        )
+
+    return jax.vmap(of)(stacked, nodes, starts, xs, spans)
+
+
+@eqx.filter_jit
+def _on_line(stacked, points):
+    def of(params):
+        fixed = theory.fixed_points(params, fields.parabola)
+        return fields.parabola(0.0, points, params), fixed, theory.decay_roots(params)
+
+    return jax.vmap(of)(stacked)
+
+
+def _arms(facts, window):
+    """Where the separatrix starts on either side of the saddle, and the scale it has.
+
+    Along the stable eigenvector; the scale takes in a saddle outside the window.
+    """
+    saddle = _positions(facts.fixed)[1]
+    if np.isnan(saddle).any():
+        return np.full((2, 2), np.nan), np.ones((2, 2))
+    low = np.minimum(window.low, saddle)
+    spans = np.maximum(window.low + window.spans, saddle) - low
+    values, vectors = np.linalg.eig(facts.fixed.jacobian[1])
+    stable = vectors[:, np.argmin(values.real)].real
+    step = 1e-4 * stable / np.linalg.norm(stable / spans)
+    return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
+
+
+def _assemble(plane, params, window, nodes, xs, facts, curves, status):
+    count = len(nodes)
+    forward, backward = curves[:count], curves[count : 2 * count]
+    arms = [_finite(arm) for arm in curves[2 * count :]] if _has_saddle(plane, params) else []
+    basin = _basin(plane, params, window, xs, facts, arms)
+    in_plane = plane == "p-s"
+    return Portrait(
+        plane=plane,
+        params=params,
+        window=window,
+        fixed=facts.fixed,
+        points=_positions(facts.fixed),
+        arrows=np.concatenate([nodes, facts.directions], axis=1),
+        flow=flow.spread(np.concatenate([backward[:, :0:-1], forward], axis=1), window),
+        failed=int(np.sum(status[: 2 * count] != ensemble.REACHED)),
+        nullclines=_nullclines(plane, params, window, xs, facts),
+        resting=_resting(plane, params, window, xs, facts),
+        parabola=_curve(xs, xs**2 / params.alpha_p) if in_plane else None,
+        constants=_constants(params, window, xs) if in_plane else [],
+        separatrix=[piece for arm in arms for piece in flow.inside(arm, window)],
+        basin=basin,
+        share=_below(basin[:, int(in_plane)], window.y if in_plane else window.x),
+        edge=_edge(facts.roots),
+    )
+
+
+def _has_saddle(plane, params):
+    """Whether p-* is isolated, and so has arms; at the critical decay it is a fold."""
+    decays = (params.eta_s,) if plane == "p-tau" else (params.eta_s, params.eta_p)
+    return min(decays) > 0
+
+
+def _basin(plane, params, window, xs, facts, arms):
+    """The edge of the trivial basin, over the whole window: s over p, or p over tau."""
+    if plane == "p-s" and params.eta_s == 0 and params.eta_p == 0:
+        return _curve(xs, facts.basin)
+    column = 0 if plane == "p-s" else 1
+    along = xs if plane == "p-s" else np.linspace(*window.y, POINTS)
+    if params.eta_s == 0:  # nothing with p > 0 (p-tau) or s > 0 (p-s) collapses
+        edge = np.zeros_like(along)
+    elif not arms or not len(arms[0]):  # everything does
+        edge = np.full_like(along, np.inf)
+    else:
+        curve = np.concatenate([arms[0][::-1], _positions(facts.fixed)[1:2], arms[1]])
+        curve = curve[np.argsort(curve[:, column], kind="stable")]
+        edge = np.interp(along, curve[:, column], curve[:, 1 - column], np.inf, np.inf)
+    return _curve(along, edge) if plane == "p-s" else _curve(edge, along)
+
+
+def _nullclines(plane, params, window, xs, facts):
+    vertical = lambda x: np.array([[x, window.y[0]], [x, window.y[1]]])
+    bottom = np.array([[window.x[0], 0.0], [window.x[1], 0.0]])
+    first, *others = (flow.inside(_curve(xs, ys), window) for ys in facts.nullclines)
+    if plane == "p-tau":
+        return {"p": [vertical(0.0), *first], "tau": sum(others, [])}
+    if params.eta_p == 0:
+        first = [bottom, vertical(params.tau / (1 + params.sigma2))]
+    roots = [vertical(p) for p in np.unique(facts.roots) if np.isfinite(p)]
+    return {"p": first, "s": [bottom, *roots]}
+
+
+def _resting(plane, params, window, xs, facts):
+    """Lines of fixed points: s = 0 if the predictor has no decay, p = p* if nothing has."""
+    if plane != "p-s" or params.eta_p > 0:
+        return []
+    attracts = facts.growth <= 0
+    cuts = [0, *(np.flatnonzero(np.diff(attracts)) + 1), len(xs) - 1]
+    found = [
+        (np.array([[xs[first], 0.0], [xs[last], 0.0]]), bool(attracts[first]))
+        for first, last in zip(cuts, cuts[1:], strict=False)
+    ]
+    if params.eta_s == 0:
+        goal = params.tau / (1 + params.sigma2)
+        found.append((np.array([[goal, 0.0], [goal, window.y[1]]]), True))
+    return found
+
+
+def _constants(params, window, xs):
+    step = (window.y[1] - window.y[0]) / 5
+    return [
+        (k * step, piece)
+        for k in (-4, -3, -2, -1, 1, 2, 3, 4)
+        for piece in flow.inside(_curve(xs, xs**2 / params.alpha_p + k * step), window)
+    ]
+
+
+def _below(edge, across):
+    """The mean share of `across` that lies below `edge`."""
+    low, high = across
+    return float(np.mean((np.clip(edge, low, high) - low) / (high - low)))
+
+
+def _edge(roots):
+    return float(roots[0]) if np.isfinite(roots[0]) else float("inf")
+
+
+def _stacked(panels):
+    return jax.tree.map(lambda *xs: np.array(xs, float), *panels)
+
+
+def _positions(fixed):
+    return np.stack(jax.tree.leaves(fixed.y), axis=-1)
+
+
+def _curve(x, y):
+    return np.stack([x, y], axis=1)
+
+
+def _finite(curve):
+    return curve[: np.argmin(np.append(np.isfinite(curve).all(1), False))]
+
+
+def _vector(y):
+    return jnp.stack(jax.tree.leaves(y), axis=-1)
