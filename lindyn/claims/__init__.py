@@ -1,0 +1,8 @@
+"""The theory's claims, each as a residual on a random problem that a wrong equation spoils.
+
+Numbers are those of Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810); "derived" marks
+what the paper does not state.
+"""
+
+from lindyn.claims import networks, alignment, modes, fates  # noqa: F401, I001  in this order
+from lindyn.claims.claim import CLAIMS as CLAIMS, Claim as Claim

@@ -1,0 +1,129 @@
+"""The paper's theorems, and what else lindyn claims, checked on random problems."""
+
+import dataclasses
+import math
+import pathlib
+import sys
+import time
+from typing import Annotated
+
+import jax
+import jax.random as jr
+import tyro
+
+from lindyn import command
+from lindyn.command import UsageError, number
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seeds: int = 3  # random problems for each claim; the worst residual counts
+    size: int = 5  # n2 of a problem; n1 is one more
+    seed: int = 0  # of the first problem
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM")] = ()  # default: all
+    out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with suffix .json
+    json: bool = False  # print one JSON object instead of the table
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    claim: str
+    statement: str
+    source: str
+    residual: float  # the worst of the seeds; NaN if a check could not be carried out
+    tolerance: float
+    holds: bool
+    trouble: str  # why it could not
+    seconds: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command.run("verify", Config, verify, argv)
+
+
+def verify(config: Config) -> int:
+    """Check the claims, write them as JSON, print the table; 1 if any fails."""
+    number("--seeds", config.seeds, 1, 1000)
+    number("--size", config.size, 2, 64, why="H of Theorem 2 has n1^2 n2^2 entries")
+    number("--seed", config.seed, 0, 2**31)
+    path = command.targets(config.out, "verify", ("json",))["json"]
+    jax.config.update("jax_enable_x64", True)
+    chosen = _chosen(config.only)
+    verdicts = [
+        check(claim, config.seeds, config.size, config.seed)
+        for claim in command.progress(chosen, "claims", label=lambda claim: claim.name)
+    ]
+    report = {
+        **command.provenance("verify", config),
+        "holds": all(verdict.holds for verdict in verdicts),
+        "claims": [dataclasses.asdict(verdict) for verdict in verdicts],
+    }
+    path.write_text(command.as_json(report) + "\n")
+    if config.json:
+        print(command.as_json({**report, "files": [path]}))
+    else:
+        _table(verdicts)
+        print(path)
+    return command.DONE if report["holds"] else command.FAILED
+
+
+def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
+    """The worst residual of a claim over `seeds` random problems."""
+    from lindyn import problems
+
+    begin, worst, trouble = time.perf_counter(), 0.0, ""
+    for each in range(seed, seed + seeds):
+        try:
+            residual = float(claim.residual(problems.draw(jr.key(each), size)))
+        except ArithmeticError as error:
+            residual, trouble = math.nan, f"seed {each}: {error}"
+        worst = residual if math.isnan(residual) else max(worst, residual)
+        if math.isnan(worst):
+            break
+    return Verdict(
+        claim=claim.name,
+        statement=claim.statement,
+        source=claim.source,
+        residual=worst,
+        tolerance=claim.tolerance,
+        holds=worst <= claim.tolerance,
+        trouble=trouble,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _chosen(only):
+    from lindyn.claims import CLAIMS  # brings in diffrax, which --help need not pay for
+
+    named = {claim.name: claim for claim in CLAIMS}
+    unknown = [name for name in only if name not in named]
+    if unknown:
+        raise UsageError(f"--only {unknown[0]}: the claims are {', '.join(named)}")
+    return [named[name] for name in only] or CLAIMS
+
+
+def _table(verdicts):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("claim")
+    for heading in ("residual", "tolerance", "verdict"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    for verdict in verdicts:
+        about = f"[dim]{verdict.claim}: {verdict.source}[/]"
+        table.add_row(
+            "\n".join(filter(None, (verdict.statement, about, verdict.trouble))),
+            f"{verdict.residual:.1e}",
+            f"{verdict.tolerance:.1e}",
+            "[green]holds[/]" if verdict.holds else "[bold red]FAILS[/]",
+        )
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    failed = sum(not verdict.holds for verdict in verdicts)
+    console.print(f"{len(verdicts) - failed} of {len(verdicts)} claims hold")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
