@@ -58,9 +58,9 @@ def run(
 
 def number(
     flag: str,
-    value: float,
-    least: float = -math.inf,
-    most: float = math.inf,
+    value: float | int,
+    least: float | int = -math.inf,
+    most: float | int = math.inf,
     *,
     above: bool = False,
     why: str = "",
@@ -75,7 +75,7 @@ def number(
     raise UsageError(f"{flag} {value:g}: must be {allowed}" + f" ({why})" * bool(why))
 
 
-def interval(flag: str, ends: tuple[float, float]) -> None:
+def interval(flag: str, ends: tuple[float | int, float | int]) -> None:
     """`UsageError` unless the two ends are finite and in order."""
     for end in ends:
         number(flag, end)

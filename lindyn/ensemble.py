@@ -138,7 +138,7 @@ def _states(field, y0, args, ts, rtol, atol, max_steps):
         vanished = ~good & (after < least)
         exhausted = lane.steps + lane.rejected >= max_steps
         status = jnp.where(vanished, DIVERGED, jnp.where(exhausted, EXHAUSTED, REACHED))
-        kept = lambda new, old: jnp.where(keep, new, old)
+        kept = lambda new, old: jnp.where(_per_lane(keep, old), new, old)
         return _Lanes(
             t=kept(jnp.where(cut, end, lane.t + h), lane.t),
             y=jax.tree.map(kept, y, lane.y),
@@ -153,7 +153,9 @@ def _states(field, y0, args, ts, rtol, atol, max_steps):
         going = lambda lane: jnp.any((lane.t < end) & (lane.status == REACHED))
         lane = jax.lax.while_loop(going, lambda lane: advance(lane, end), lane)
         reached = lane.status == REACHED
-        return lane, jax.tree.map(lambda y: jnp.where(reached, y, jnp.nan), lane.y)
+        return lane, jax.tree.map(
+            lambda y: jnp.where(_per_lane(reached, y), y, jnp.nan), lane.y
+        )
 
     t, zero = jnp.full(lanes, ts[0]), jnp.zeros(lanes, int)
     start = _Lanes(t, y0, f(t, y0), t * 0 + 1e-3 * (ts[-1] - ts[0]), zero, zero, zero)
@@ -167,13 +169,19 @@ def _tsit5(f, t, y, rate, h):
     """One step: the state after it, its rate, and the estimated error."""
     rates = [rate]
     for stage, weights in zip(STAGES[1:], WEIGHTS[1:], strict=True):
-        after = jax.tree.map(lambda y, *ks: y + h * _mix(weights, ks), y, *rates)  # noqa: B023
+        move = lambda y, *ks: y + _per_lane(h, y) * _mix(weights, ks)  # noqa: B023
+        after = jax.tree.map(move, y, *rates)
         rates.append(f(t + stage * h, after))
-    return after, rates[-1], jax.tree.map(lambda *ks: h * _mix(ERROR, ks), *rates)
+    error = jax.tree.map(lambda *ks: _per_lane(h, ks[0]) * _mix(ERROR, ks), *rates)
+    return after, rates[-1], error
 
 
 def _mix(weights, rates):
     return sum(float(w) * k for w, k in zip(weights, rates, strict=False))
+
+
+def _per_lane(x, like):
+    return jnp.expand_dims(x, range(like.ndim - 1))
 
 
 def _over_leaves(combine, tree):

@@ -60,8 +60,8 @@ class Params(eqx.Module):
 class Data(eqx.Module):
     """The two covariances through which the population loss knows the data."""
 
-    X: Float[Array, "n1 n1"]  # of the mean of an example's views
-    X_aug: Float[Array, "n1 n1"]  # X', of a view about that mean
+    X: Float[Array, "*solves n1 n1"]  # of the mean of an example's views
+    X_aug: Float[Array, "*solves n1 n1"]  # X', of a view about that mean
 
 
 class Correlations(eqx.Module):
@@ -72,9 +72,9 @@ class Correlations(eqx.Module):
 
 
 class Full(eqx.Module):
-    W: Float[Array, "n2 n1"]
-    Wp: Float[Array, "n2 n2"]
-    Wa: Float[Array, "n2 n1"]
+    W: Float[Array, "*solves n2 n1"]
+    Wp: Float[Array, "*solves n2 n2"]
+    Wa: Float[Array, "*solves n2 n1"]
 
 
 class Online(eqx.Module):
@@ -85,8 +85,8 @@ class Online(eqx.Module):
 
 
 class Moments(eqx.Module):
-    F: Float[Array, "n2 n2"]
-    Wp: Float[Array, "n2 n2"]
+    F: Float[Array, "*solves n2 n2"]
+    Wp: Float[Array, "*solves n2 n2"]
 
 
 class Modes(eqx.Module):

@@ -149,7 +149,7 @@ def _facts(plane, stacked, nodes, starts, xs, spans):
             fixed=fixed,
             roots=theory.decay_roots(params),
             directions=rates / jnp.where(length > 0, length, 1),
-            speed=jnp.max(jnp.linalg.norm(jax.vmap(rate)(starts), axis=1)),
+            speed=jnp.nanmax(jnp.linalg.norm(jax.vmap(rate)(starts), axis=1)),
             nullclines=curves,
             growth=fields.growth(xs, params),
             basin=theory.basin_edge_without_decay(xs, params),

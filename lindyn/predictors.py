@@ -11,6 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from lindyn.spectra import compose
+
 
 FLOOR = 1e-4  # the least eigenvalue that the paper's code lets a predictor have
 
@@ -18,9 +20,9 @@ FLOOR = 1e-4  # the least eigenvalue that the paper's code lets a predictor have
 class Power(eqx.Module):
     """The rule p(s) = max(s - c, 0)^a + eps on eigenvalues; a = 1/2 is DirectPred."""
 
-    a: Float[ArrayLike, ""] | int = 0.5
-    eps: Float[ArrayLike, ""] | int = 0.0
-    c: Float[ArrayLike, ""] | int = 0.0
+    a: Float[ArrayLike, "..."] | int = 0.5
+    eps: Float[ArrayLike, "..."] | int = 0.0
+    c: Float[ArrayLike, "..."] | int = 0.0
 
     def __call__(self, s: Float[ArrayLike, "..."]) -> Array:
         above = s - jnp.asarray(self.c)
@@ -76,7 +78,7 @@ def running_correlation(
 
 def _on_spectrum(F, rule: Callable[[Array], Array]):
     s, U = jnp.linalg.eigh(F)
-    return (U * rule(jnp.maximum(s, 0))) @ U.T
+    return compose(U, rule(jnp.maximum(s, 0)))
 
 
 def _shares(s):

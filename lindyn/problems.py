@@ -44,7 +44,7 @@ def draw(key: PRNGKeyArray, size: int) -> Problem:
     """Entries of order 1 over sqrt(size), n1 = size + 1 and n2 = size."""
     keys = iter(jr.split(key, 12))
     spread = jr.uniform(next(keys), (size + 1,), minval=0.5, maxval=1.5)
-    mean = spread * jr.normal(next(keys), (EXAMPLES, 1, size + 1))
+    mean = jr.normal(next(keys), (EXAMPLES, 1, size + 1)) * spread[None, None]
     noise = 0.4 * jr.normal(next(keys), (EXAMPLES, VIEWS, size + 1))
     matrix = lambda n1: jr.normal(next(keys), (size, n1)) / jnp.sqrt(size)
     number = lambda low, high: jr.uniform(next(keys), minval=low, maxval=high)

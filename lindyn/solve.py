@@ -123,7 +123,7 @@ class _End(eqx.Module):
     """The last state that was reached."""
 
     t: Float[Array, ""]
-    ahead: Float[Array, ""]  # the next time that the precision tells apart
+    ahead: Float[Array, ""]  # a few roundings later, where a step would have to look
     y: PyTree
     failed: Bool[Array, ""]
     rested: Bool[Array, ""]
@@ -206,7 +206,7 @@ def _integrate(field, y0, args, ts, tolerances, plan):
     failed = (sol.result != dfx.RESULTS.successful) & ~rested
     end = _End(
         t=sol.ts["t1"][0],
-        ahead=sol.ts["t1"][0] + forward * dtmin,
+        ahead=sol.ts["t1"][0] + 10 * forward * dtmin,
         y=jax.tree.map(lambda x: x[0], sol.ys["t1"]),
         failed=failed,
         rested=rested,
@@ -244,13 +244,10 @@ def _checked(y0, args, ts, rtol, atol, dt=None):
         dtype = jnp.result_type(float)
     y0 = jax.tree.map(lambda x: x.astype(dtype), y0)
     ts = jnp.asarray(ts, dtype)
-    for name, value, least in (
-        ("rtol", rtol, 0.0),
-        ("atol", atol, -1.0),
-        ("dt", dt, 0.0),
-    ):
-        if value is not None and not least < value < np.inf:
-            raise ValueError(f"{name} = {value}: it must be finite and positive")
+    _positive("rtol", rtol)
+    _positive("dt", dt)
+    if not 0 <= atol < np.inf:
+        raise ValueError(f"atol = {atol}: it must be finite and at least 0")
     if ts.ndim != 1 or len(ts) == 0:
         raise ValueError(f"ts has shape {ts.shape}: it must be a list of times")
     args = _arrays(args, dtype)
@@ -263,6 +260,11 @@ def _checked(y0, args, ts, rtol, atol, dt=None):
         if not np.isfinite(x).all():
             raise ValueError(f"y0{jax.tree_util.keystr(path)} is not finite")
     return y0, args, ts
+
+
+def _positive(name, value):
+    if value is not None and not 0 < value < np.inf:
+        raise ValueError(f"{name} = {value}: it must be finite and above 0")
 
 
 def _arrays(tree, dtype):

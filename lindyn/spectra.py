@@ -13,6 +13,11 @@ class SharedBasis(eqx.Module):
     p: Float[Array, " d"]  # u_j^T Wp u_j: eigenvalues of Wp as far as the basis is shared
 
 
+def compose(U: Float[Array, "n d"], values: Float[Array, " d"]) -> Float[Array, "n n"]:
+    """U diag(values) U^T: the matrix with these eigenvalues on the columns of U."""
+    return (U * values[None]) @ U.T
+
+
 def shared_basis(
     F: Float[Array, "d d"], Wp: Float[Array, "d d"], *, rtol: float | None = None
 ) -> SharedBasis:

@@ -94,7 +94,9 @@ def _spectrum(jacobian):
 
 def _of_two_by_two(a, b, c, d):
     """From trace and determinant, each zero where it is less than its own rounding."""
-    trace = _rounded(a + d, functools.reduce(jnp.maximum, map(jnp.abs, (a, b, c, d))))
+    unit = functools.reduce(jnp.maximum, map(jnp.abs, (a, b, c, d)))  # products may underflow
+    a, b, c, d = (x / jnp.where(unit == 0, 1.0, unit) for x in (a, b, c, d))
+    trace = _rounded(a + d, 1.0)
     det = _rounded(a * d - b * c, jnp.abs(a * d) + jnp.abs(b * c))
     square = jnp.square((a - d) / 2)
     disc = _rounded(square + b * c, square + jnp.abs(b * c))
@@ -107,7 +109,7 @@ def _of_two_by_two(a, b, c, d):
     high = jnp.where(turning, trace / 2, jnp.maximum(far, near))
     low = jnp.where(turning, trace / 2, jnp.minimum(far, near))
     swirl = jnp.where(turning, root, 0.0)
-    return [high, low], [swirl, -swirl]
+    return [unit * high, unit * low], [unit * swirl, -unit * swirl]
 
 
 def _rounded(x, size):

@@ -18,7 +18,7 @@ def balance(
 
 def curvature(
     Wp: Float[Array, "n2 n2"], data: Data, params: Params
-) -> Float[Array, "n2*n1 n2*n1"]:
+) -> Float[Array, "n1n2 n1n2"]:
     """H of Theorem 2, (6): without stop-gradient d vec(W)/dt = -H vec(W).
 
     H = X' (x) (Wp^T Wp + I) + X (x) (Wp - I)^T (Wp - I) + eta_s I; vec stacks columns.
@@ -28,7 +28,7 @@ def curvature(
     return (
         jnp.kron(data.X_aug, Wp.T @ Wp + identity)
         + jnp.kron(data.X, off.T @ off)
-        + params.eta_s * jnp.eye(Wp.size * len(data.X) // len(Wp))
+        + params.eta_s * jnp.kron(jnp.eye(len(data.X)), identity)
     )
 
 

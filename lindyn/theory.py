@@ -155,7 +155,7 @@ def time_on_parabola(p0: Numbers, p: Numbers, params: Params) -> Array:
     """
     a = 1 + params.sigma2
     disc = _discriminant(params, Correlations(same=a, across=params.tau))
-    root = jnp.sqrt(disc + 0j)
+    root = jnp.sqrt(disc.astype(complex))
     high = (params.tau + root) / (2 * a)
     low = 2 * params.eta_s / (params.tau + root)
     double = disc == 0
@@ -170,7 +170,7 @@ def time_on_parabola(p0: Numbers, p: Numbers, params: Params) -> Array:
         return (jnp.log((u - high) / u) / high + 1 / (u - high)) / (a * high)
 
     def antiderivative(u):
-        u = jnp.asarray(u) + 0j
+        u = jnp.asarray(u).astype(complex)
         return jnp.real(jnp.where(double, merged(u), apart(u)))
 
     return antiderivative(p) - antiderivative(p0)

@@ -75,7 +75,7 @@ def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
     for each in range(seed, seed + seeds):
         try:
             residual = float(claim.residual(problems.draw(jr.key(each), size)))
-        except ArithmeticError as error:
+        except (ArithmeticError, ValueError) as error:
             residual, trouble = math.nan, f"seed {each}: {error}"
         worst = residual if math.isnan(residual) else max(worst, residual)
         if math.isnan(worst):

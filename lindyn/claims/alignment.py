@@ -90,7 +90,7 @@ def theorem_3_growth(problem):
 def alignment_condition(problem):
     params = with_decay(problem.params, eta_p=3 * problem.params.eta_p)
     U, p, s = aligned(problem)
-    K = theorems.alignment_rate((U * s) @ U.T, (U * p) @ U.T, params)
+    K = theorems.alignment_rate(spectra.compose(U, s), spectra.compose(U, p), params)
     margins = theory.alignment_margin(p, s, params)
     return apart(jnp.linalg.eigvalsh(K), jnp.sort(margins))
 
@@ -127,7 +127,7 @@ def _nearly_aligned(problem, params, turn):
     s = p**2 / params.alpha_p * (0.9 + s / 6)
     generator = turn * jr.normal(problem.key, U.shape)
     V = U @ jax.scipy.linalg.expm(generator - generator.T)
-    return Moments(F=(U * s) @ U.T, Wp=(V * p) @ V.T)
+    return Moments(F=spectra.compose(U, s), Wp=spectra.compose(V, p))
 
 
 def _rotation(angle):

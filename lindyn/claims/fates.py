@@ -12,14 +12,14 @@ from lindyn.solve import trajectory
 
 @claim("every field rests at its fixed points", "(11)-(16)", 1e-12)
 def fixed_points(problem):
-    worst = []
+    worst, half = [], 0.5 * theory.critical_decay(problem.params)
+    same = with_decay(problem.params, half)
+    split = with_decay(problem.params, half, eta_p=2 * half)
     for field in theory.CLOSED:
-        fixed = theory.fixed_points(problem.params, field)
-        worst.append(_rest(field, fixed, problem.params))
-        split = with_decay(problem.params, eta_p=2 * problem.params.eta_p)
+        worst.append(_rest(field, theory.fixed_points(same, field), same))
         if field not in (fields.parabola, fields.parabola_ema):
             worst.append(_rest(field, theory.fixed_points(split, field), split))
-    pair = (problem.params, Correlations(same=jnp.array(1.3), across=jnp.array(0.8)))
+    pair = (same, Correlations(same=jnp.array(1.0), across=problem.params.tau))
     worst.append(_rest(fields.mode_pair, theory.pair_fixed_points(*pair), pair))
     return jnp.max(jnp.stack(worst))
 
@@ -92,10 +92,12 @@ def directset_edge(problem):
         eps = eps * theory.decay_roots(params)[0]
         edge = theory.directset_edge(params, a, eps, c)
         s0 = edge * jnp.array([0.999, 1.001])
-        rest = theory.directset_fixed_points(params, a, eps, c).y[2]
+        fixed = theory.directset_fixed_points(params, a, eps, c)
         args = (params, predictors.Power(a=a, eps=eps, c=c))
         s = _end(fields.predicted, s0, args, 400 / params.eta_s)
-        worst.append(jnp.maximum(s[0] / edge, jnp.abs(s[1] / rest - 1)))
+        worst.append(jnp.maximum(s[0] / edge, jnp.abs(s[1] / fixed.y[2] - 1)))
+        slope = fields.predicted(0.0, 1e-14, args) / 1e-14
+        worst.append(jnp.abs(fixed.jacobian[0, 0, 0] / slope - 1))
     return jnp.max(jnp.stack(worst))
 
 
@@ -113,12 +115,21 @@ def directpred_escape(problem):
     return jnp.where(said, jnp.maximum(escaped, s[0] / 1e-10), jnp.inf)
 
 
-@claim("IsoLoss goes to (tau - eta)/a from any start", "Halvagal et al. 2023", 1e-8)
+@claim(
+    "IsoLoss is the flow without its factor p, and goes to (tau - eta)/a from any start",
+    "Halvagal et al. 2023",
+    1e-8,
+)
 def isoloss_goal(problem):
     rule = predictors.Power(a=1.0)
     s0 = jnp.array([1e-6, 0.1, 3.0])
-    s = _end(fields.isoloss, s0, (problem.params, rule), 400.0)
-    return apart(s, jnp.full(3, theory.isoloss_goal(problem.params)))
+    args = (problem.params, rule)
+    s = _end(fields.isoloss, s0, args, 400.0)
+    at_goal = apart(s, jnp.full(3, theory.isoloss_goal(problem.params)))
+    decay = 2 * problem.params.eta_s * s0
+    with_factor = rule(s0) * (fields.isoloss(0.0, s0, args) + decay)
+    expected = fields.predicted(0.0, s0, args) + decay
+    return jnp.maximum(at_goal, apart(with_factor, expected))
 
 
 @claim("eta_s = 0 < eta_p: p rests at tau/a while s grows linearly", "derived", 1e-2)
@@ -150,11 +161,10 @@ def solver_order(problem):
 
 
 def _rest(field, fixed, args):
-    """The field at its fixed points; those that do not exist are skipped."""
+    """The field at its fixed points, all three of which must be there."""
     rates = jax.vmap(lambda y: field(0.0, y, args))(fixed.y)
-    there = fixed.kind != stability.NONE
-    largest = lambda x: jnp.max(jnp.where(there, jnp.abs(x), 0))
-    return jnp.max(jnp.stack([largest(x) for x in jax.tree.leaves(rates)]))
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(rates)]))
+    return jnp.where(jnp.any(fixed.kind == stability.NONE), jnp.inf, largest)
 
 
 def _end(field, y0, args, t1):

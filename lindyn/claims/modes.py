@@ -7,6 +7,7 @@ from lindyn import fields, theory
 from lindyn.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
 from lindyn.fields import Correlations, Curriculum, Data, Full, Modes, Moments, Plane
 from lindyn.solve import trajectory
+from lindyn.spectra import compose
 
 
 @claim("aligned, isotropic, diagonal: the full flow is the modes' flow", "(11)-(13)", 1e-9)
@@ -14,7 +15,7 @@ def aligned_modes(problem):
     U, p, s = aligned(problem)
     w, wa = jnp.sqrt(s), 0.5 * jnp.sqrt(s)
     V = jnp.linalg.qr(jr.normal(problem.key, (len(U) + 1, len(U))))[0].T
-    y0 = Full(W=(U * w) @ V, Wp=(U * p) @ U.T, Wa=(U * wa) @ V)
+    y0 = Full(W=(U * w[None]) @ V, Wp=compose(U, p), Wa=(U * wa[None]) @ V)
     ts = jnp.linspace(0.0, 10.0, 11)
     full = trajectory(fields.full, y0, (problem.params, isotropic(problem)), ts, rtol=RTOL)
     modes = trajectory(fields.modes, Modes(p=p, w=w, wa=wa), problem.params, ts, rtol=RTOL)
@@ -29,7 +30,7 @@ def commuting_modes(problem):
         1 - 0.5 * jnp.arange(len(s)) / len(s),
     )
     w = jnp.sqrt(s)
-    y0 = Full(W=U * w, Wp=(U * p) @ U.T, Wa=0.5 * U * w)
+    y0 = Full(W=U * w[None], Wp=compose(U, p), Wa=0.5 * U * w[None])
     data = Data(X=jnp.diag(across), X_aug=jnp.diag(same - across))
     ts, identity = jnp.linspace(0.0, 10.0, 11), jnp.eye(len(s))
     full = trajectory(fields.full, y0, (problem.params, data), ts, rtol=RTOL)
@@ -41,10 +42,10 @@ def commuting_modes(problem):
 @claim("aligned, the symmetric flow is that of (p, s)", "(7)-(8), (11)-(12)", 1e-12)
 def moments_modes(problem):
     U, p, s = aligned(problem)
-    y = Moments(F=(U * s) @ U.T, Wp=(U * p) @ U.T)
+    y = Moments(F=compose(U, s), Wp=compose(U, p))
     rate = fields.moments(0.0, y, problem.params)
     modes = fields.modes_fixed_tau(0.0, Plane(p=p, s=s), problem.params)
-    return apart(rate, Moments(F=(U * modes.s) @ U.T, Wp=(U * modes.p) @ U.T))
+    return apart(rate, Moments(F=compose(U, modes.s), Wp=compose(U, modes.p)))
 
 
 @claim("at fixed tau, (p, s) is the modes' flow with Wa = tau W", "(11)-(12)", 1e-12)
@@ -62,7 +63,7 @@ def invariance(problem):
     ts = jnp.linspace(0.0, 20.0, 21)
     y0 = Modes.of(p=p, s=s, tau=0.0)
     ys = trajectory(fields.modes, y0, problem.params, ts, rtol=RTOL)
-    c = theory.invariant(p, s, problem.params)
+    c = theory.invariant(p, s, problem.params)[None]
     expected = c * jnp.exp(-2 * problem.params.eta_s * ts)[:, None]
     size = ys.s + ys.p**2 / problem.params.alpha_p
     return jnp.max(jnp.abs(theory.invariant(ys.p, ys.s, problem.params) - expected) / size)
@@ -116,16 +117,11 @@ def implicit_solution(problem):
     ts = jnp.array([0.0, 0.5, 2.0])
     p0 = jnp.array([0.6, 0.9]) * problem.params.tau / (1 + problem.params.sigma2)
     worst = []
-    for share in (
-        0.0,
-        1e-6,
-        0.5,
-        1.0,
-        1.5,
-    ):  # none, tiny, below, at and above the critical
+    for share in (0.0, 1e-6, 0.5, 1.0, 1.5):  # of the critical decay
         params = with_decay(problem.params, share * critical)
         ps = trajectory(fields.parabola, p0, params, ts, rtol=1e-13)
-        worst.append(apart(theory.time_on_parabola(p0, ps, params), ts[:, None] + 0 * p0))
+        times = theory.time_on_parabola(p0[None], ps, params)
+        worst.append(apart(times, jnp.broadcast_to(ts[:, None], times.shape)))
     return jnp.max(jnp.stack(worst))
 
 

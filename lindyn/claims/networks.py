@@ -100,7 +100,7 @@ def no_predictor_collapse(problem):
     ts = jnp.linspace(0.0, 100.0, 11)
     Ws = trajectory(fields.no_predictor, problem.y.W, flow_args(problem), ts, rtol=RTOL)
     decay, U = jnp.linalg.eigh(problem.data.X_aug)
-    shrink = jnp.exp(-(decay + problem.params.eta_s) * ts[:, None])
+    shrink = jnp.exp(-(decay[None] + problem.params.eta_s) * ts[:, None])
     return apart(Ws, jnp.einsum("ij,jk,tk,lk->til", problem.y.W, U, shrink, U))
 
 
@@ -113,7 +113,7 @@ def _imbalance(problem, field, y0, args):
     ys = trajectory(field, y0, args, ts, rtol=RTOL)
     balances = jax.vmap(theorems.balance, (0, 0, None))(ys.W, ys.Wp, problem.params)
     decay = jnp.exp(-2 * problem.params.eta_s * ts)[:, None, None]
-    return apart(balances, decay * balances[0])
+    return apart(balances, decay * balances[:1])
 
 
 def _cosine_flow(t, y, problem):

@@ -1,0 +1,23 @@
+import jax
+import jax.random as jr
+import matplotlib as mpl
+import pytest
+
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+mpl.use("Agg")
+
+
+@pytest.fixture
+def key():
+    return jr.key(0)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Commands write into the working directory by default: an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,93 @@
+"""Which module may import which. A new arrow is a design decision: make it here."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "lindyn"
+MAY_IMPORT = {
+    "__main__": set(),
+    "command": set(),
+    "fields": set(),
+    "predictors": {"spectra"},
+    "spectra": set(),
+    "stability": set(),
+    "plot": set(),
+    "ensemble": set(),
+    "solve": {"fields"},
+    "theorems": {"fields"},
+    "theory": {"fields", "predictors", "stability"},
+    "flow": {"ensemble"},
+    "portrait": {"ensemble", "fields", "flow", "theory"},
+    "phase": {"command", "fields", "flow", "plot", "portrait", "theory"},
+    "problems": {"fields"},
+    "claims.claim": {"fields", "problems"},
+    "claims.networks": {"claims.claim", "fields", "problems", "solve", "theorems"},
+    "claims.alignment": {"claims.claim", "fields", "solve", "spectra", "theorems", "theory"},
+    "claims.modes": {"claims.claim", "fields", "solve", "spectra", "theory"},
+    "claims.fates": {
+        "claims.claim",
+        "ensemble",
+        "fields",
+        "predictors",
+        "solve",
+        "stability",
+        "theory",
+    },
+    "verify": {"claims", "command", "problems"},
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "lindyn":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lindyn."):
+            yield (node.module or "").removeprefix("lindyn.")
+        elif isinstance(node, ast.Import):
+            yield from (
+                alias.name.removeprefix("lindyn.")
+                for alias in node.names
+                if alias.name.startswith("lindyn.")
+            )
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_imports_point_downwards(path):
+    if path.stem == "__init__":
+        return
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    assert set(imported(path)) <= MAY_IMPORT[name]
+
+
+def test_only_one_module_imports_diffrax_and_one_matplotlib():
+    def users(library):
+        return {
+            path.stem
+            for path in PACKAGE.rglob("*.py")
+            if f"import {library}" in path.read_text() or f"from {library}" in path.read_text()
+        }
+
+    assert users("diffrax") == {"solve"}
+    assert users("matplotlib") == {"plot"}
+
+
+def test_importing_lindyn_brings_in_little_and_all_names_are_there():
+    program = (
+        "import sys, lindyn as ld;"
+        "assert not {'jax', 'diffrax', 'matplotlib'} & set(sys.modules);"
+        "assert set(ld.__all__) <= set(dir(ld));"
+        "[getattr(ld, name) for name in ld.__all__]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import lindyn
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lindyn.nothing

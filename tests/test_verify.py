@@ -1,0 +1,184 @@
+"""The checks hold, and each notices when its equation is broken."""
+
+import ast
+import inspect
+import json
+import math
+
+import pytest
+
+from lindyn import fields, theorems, theory, verify
+from lindyn.claims import CLAIMS
+
+
+NAMED = {claim.name: claim for claim in CLAIMS}
+# Which claims must notice when a function's formula is changed.
+CATCHERS = {
+    fields: {
+        "_residual": ("lemma-1",),
+        "full": ("lemma-1",),
+        "simsiam": ("simsiam-descent",),
+        "no_stop_gradient": ("no-stop-gradient-descent",),
+        "no_predictor": ("no-predictor-descent",),
+        "moments": ("moments-symmetrised", "theorem-3-identity"),
+        "moments_asymmetric": ("moments-reduction",),
+        "mode_pair": ("modes-at-fixed-tau", "parabola-target"),
+        "modes": ("modes-at-fixed-tau",),
+        "modes_fixed_tau": ("modes-at-fixed-tau",),
+        "gain": ("modes-at-fixed-tau",),
+        "growth": ("modes-at-fixed-tau",),
+        "parabola_ema": ("parabola-target",),
+        "isoloss": ("isoloss-goal",),
+        "_anticommutator": ("moments-reduction",),
+    },
+    theorems: {
+        "balance": ("theorem-1-split", "theorem-1"),
+        "curvature": ("theorem-2-curvature",),
+        "alignment_rate": ("theorem-3-identity",),
+    },
+    theory: {
+        "alignment_margin": ("alignment-condition",),
+        "critical_decay": ("critical-decay",),
+        "aligned_window": ("aligned-window",),
+        "_roots": ("fixed-points", "basin-edge"),
+        "_discriminant": ("fixed-points", "implicit-solution"),
+        "_rest": ("fixed-points",),
+        "_of_curriculum": ("fixed-points",),
+        "invariant": ("invariance",),
+        "basin_edge_without_decay": ("basin-without-decay",),
+        "runaway_rate": ("runaway",),
+        "time_on_parabola": ("implicit-solution",),
+        "target_ratio": ("target-integral",),
+        "isoloss_goal": ("isoloss-goal",),
+        "directset_fixed_points": ("directset-edge",),
+    },
+}
+
+HARMLESS = {
+    ("_discriminant", "factor", 2),  # of the rounding that counts as zero
+    ("_discriminant", "factor", 3),
+    ("_rest", "eta", 0),  # the ratio of equal decays is 1 with or without the special case
+    ("_rest", "eta", 1),
+}
+
+
+class Break(ast.NodeTransformer):
+    """Changes the `target`-th place of one kind: a sign, a factor of 2, a decay."""
+
+    def __init__(self, kind, target):
+        self.kind, self.target, self.seen = kind, target, 0
+
+    def _here(self):
+        self.seen += 1
+        return self.seen == self.target + 1
+
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        if self.kind == "sign" and isinstance(node.op, ast.Add | ast.Sub) and self._here():
+            node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+        if self.kind == "factor" and isinstance(node.op, ast.Mult | ast.MatMult):
+            if self._here():
+                node.left = ast.BinOp(ast.Constant(2.0), ast.Mult(), node.left)
+        return node
+
+    def visit_UnaryOp(self, node):
+        self.generic_visit(node)
+        if self.kind == "sign" and isinstance(node.op, ast.USub) and self._here():
+            return node.operand
+        return node
+
+    def visit_Attribute(self, node):
+        self.generic_visit(node)
+        if self.kind == "eta" and node.attr in ("eta_p", "eta_s") and self._here():
+            return ast.Constant(0.0)
+        return node
+
+
+def definitions(module):
+    tree = ast.parse(inspect.getsource(module))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def places(module, name):
+    for kind in ("sign", "factor", "eta"):
+        counter = Break(kind, -1)
+        counter.visit(definitions(module)[name])
+        yield from ((kind, i) for i in range(counter.seen))
+
+
+def broken(module, name, kind, target):
+    """All the module's functions anew, with one of them broken: no trace of them is cached."""
+    found = definitions(module)
+    Break(kind, target).visit(found[name])
+    for node in found.values():
+        node.returns = None
+        for argument in (*node.args.args, *node.args.kwonlyargs):
+            argument.annotation = None
+    tree = ast.fix_missing_locations(ast.Module([*found.values()], []))
+    space = dict(vars(module))
+    exec(compile(tree, f"broken {name}", "exec"), space)
+    anew = {name: space[name] for name in found}
+    if hasattr(module, "CLOSED"):  # a table of functions, made when the module was
+        anew["CLOSED"] = {field: space[at.__name__] for field, at in module.CLOSED.items()}
+        space["CLOSED"] = anew["CLOSED"]
+    return anew
+
+
+EQUATIONS = [(module, name) for module, names in CATCHERS.items() for name in names]
+
+
+@pytest.mark.parametrize("module, name", EQUATIONS, ids=[name for _, name in EQUATIONS])
+def test_every_broken_equation_is_noticed(module, name, monkeypatch):
+    unnoticed = []
+    for kind, target in places(module, name):
+        if (name, kind, target) in HARMLESS:
+            continue
+        with monkeypatch.context() as patch:
+            for each, function in broken(module, name, kind, target).items():
+                patch.setattr(module, each, function)
+            verdicts = (verify.check(NAMED[c], seeds=1, size=3) for c in CATCHERS[module][name])
+            if all(verdict.holds for verdict in verdicts):
+                unnoticed.append((kind, target))
+    assert not unnoticed
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_every_claim_holds(claim):
+    verdict = verify.check(claim, seeds=1, size=3)
+    assert verdict.holds, (verdict.residual, verdict.trouble)
+
+
+def test_every_field_is_spoken_of():
+    """No equation of motion without a claim that would notice."""
+    public = {name for name in definitions(fields) if not name.startswith("_")}
+    through_others = {"predicted", "parabola"}  # one call each: of broken functions above
+    assert public - through_others <= set(CATCHERS[fields])
+
+
+def test_a_failing_claim_is_exit_1_with_its_residual(folder, monkeypatch, capsys):
+    flipped = lambda p, s, params: s + p**2 / params.alpha_p
+    monkeypatch.setattr(theory, "invariant", flipped)
+    assert verify.main(["--only", "invariance", "lemma-1", "--seeds", "1", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    first, second = report["claims"]
+    assert not report["holds"] and not first["holds"] and second["holds"]
+    assert first["residual"] > first["tolerance"]
+    assert (
+        json.loads((folder / "lindyn-out/verify.json").read_text())["claims"]
+        == report["claims"]
+    )
+
+
+def test_a_claim_that_cannot_be_checked_fails_and_says_why(monkeypatch):
+    grows = lambda t, p, params: p**2 * 1e3
+    monkeypatch.setattr(fields, "parabola", grows)
+    verdict = verify.check(NAMED["implicit-solution"], seeds=1, size=3)
+    assert not verdict.holds and math.isnan(verdict.residual)
+    assert "seed 0" in verdict.trouble and "past t = " in verdict.trouble
+
+
+def test_the_table_names_each_claim(folder, capsys):
+    assert verify.main(["--only", "lemma-1", "classes", "--seeds", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "lemma-1" in shown.out and "2 of 2 claims hold" in shown.out
+    assert "verify.json" in shown.out
