@@ -33,7 +33,7 @@ _HOMES = {
     "theory": ("critical_decay", "fixed_points"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = [*_MODULES, *_HOME]
+__all__ = [*_MODULES, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

@@ -112,27 +112,26 @@ def provenance(name: str, config: Any) -> dict[str, Any]:
     }
 
 
-def targets(out: pathlib.Path, stem: str, formats: Sequence[str]) -> dict[str, pathlib.Path]:
-    """The file for each format: `out` is a file, whose suffix adds its format, or a folder.
+def targets(
+    out: pathlib.Path, stem: str, formats: Sequence[str], known: Sequence[str]
+) -> dict[str, pathlib.Path]:
+    """The file for each format: `out` is a folder, or a file whose suffix is a format too.
 
-    Makes the folder, and proves that it can be written to before any work is done.
+    The first of `known` is taken if neither names one. Makes the folder, and proves that it
+    can be written to before any work is done.
     """
-    suffix = out.suffix.removeprefix(".")
-    known = ("png", "svg", "pdf", "json")
+    suffix, folder = out.suffix.removeprefix("."), out
     if suffix and not out.is_dir():
         if suffix not in known:
             raise UsageError(f"--out {out}: the suffix must be one of {', '.join(known)}")
-        folder, stem, formats = out.parent, out.stem, dict.fromkeys([suffix, *formats])
-        formats = [suffix] if len(formats) == 2 and "png" in formats else formats
-    else:
-        folder = out
+        folder, stem, formats = out.parent, out.stem, [suffix, *formats]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UsageError(f"--out {out}: cannot write there ({error.strerror})") from None
-    return {suffix: folder / f"{stem}.{suffix}" for suffix in formats}
+    return {each: folder / f"{stem}.{each}" for each in dict.fromkeys(formats or known[:1])}
 
 
 def as_json(content: Any) -> str:

@@ -167,7 +167,7 @@ def _states(field, y0, args, ts, rtol, atol, max_steps):
 
 def _tsit5(f, t, y, rate, h):
     """One step: the state after it, its rate, and the estimated error."""
-    rates = [rate]
+    rates, after = [rate], y
     for stage, weights in zip(STAGES[1:], WEIGHTS[1:], strict=True):
         move = lambda y, *ks: y + _per_lane(h, y) * _mix(weights, ks)  # noqa: B023
         after = jax.tree.map(move, y, *rates)

@@ -13,7 +13,7 @@ contrastive pairs", ICML 2021 (arXiv 2102.06810). Symbols, in the paper's order:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -22,10 +22,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 if TYPE_CHECKING:
     Scalar = float | Array
-    Numbers = float | Array
+    Numbers = Weights = Any  # a checker cannot see that floats and arrays share their operators
 else:
     Scalar = Float[ArrayLike, ""] | int
     Numbers = Float[ArrayLike, "..."] | int  # one, or one for each mode or solve
+    Weights = Float[ArrayLike, " *modes"]  # of one shape within a state
 
 
 class Params(eqx.Module):
@@ -96,9 +97,9 @@ class Modes(eqx.Module):
     diverges wherever w passes through zero.
     """
 
-    p: Float[ArrayLike, " *modes"]
-    w: Float[ArrayLike, " *modes"]
-    wa: Float[ArrayLike, " *modes"]
+    p: Weights
+    w: Weights
+    wa: Weights
 
     @classmethod
     def of(cls, *, p: Numbers, s: Numbers, tau: Numbers) -> "Modes":
@@ -119,15 +120,15 @@ class Modes(eqx.Module):
 class Plane(eqx.Module):
     """The eigenvalues alone, where tau is held fixed: points of the (p, s) plane."""
 
-    p: Float[ArrayLike, " *modes"]
-    s: Float[ArrayLike, " *modes"]
+    p: Weights
+    s: Weights
 
 
 class Curriculum(eqx.Module):
     """The parabola s = p^2 / alpha_p with a moving target: the (p, tau) plane."""
 
-    p: Float[ArrayLike, " *modes"]
-    tau: Float[ArrayLike, " *modes"]
+    p: Weights
+    tau: Weights
 
 
 def full(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:

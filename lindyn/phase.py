@@ -5,7 +5,7 @@ import pathlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from lindyn.flow import Window
 
 
 Format = Literal["png", "svg", "pdf", "json"]
+FORMATS = get_args(Format)
 MOST_PANELS = 12
 VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",)}
 
@@ -48,14 +49,14 @@ class Config:
     """Values to start from; other flags change them. fig3 and fig4: the paper's panels
     (sigma2 and the ranges are ours). critical: across the critical decay. ema: a moving
     target. split: decay on one side only. window: always aligned, not doomed."""
-    format: tuple[Format, ...] = ("png",)  # a JSON is always written too
+    format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; and JSON
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with a suffix
     json: bool = False  # print one JSON object instead of the table
     show: bool = False  # open a window as well
 
 
 PRESETS = {
-    "fig3": Config(preset="fig3", wd=(0.0, 0.01, 1.0), p_range=(-0.5, 1.5), s_range=(0, 1.6)),
+    "fig3": Config(preset="fig3", wd=(0.0, 0.01, 1.0), p_range=(-0.5, 1.5), s_range=(0.0, 1.6)),
     "fig4": Config(preset="fig4", wd=(0.0, 0.01, 1.0), plane="p", p_range=(-0.5, 1.3)),
     "critical": Config(preset="critical", wd=(0.2, 0.25, 0.3)),
     "ema": Config(preset="ema", wd=(0.0, 0.04, 0.2), plane="p-tau"),
@@ -72,7 +73,7 @@ def draw(config: Config) -> int:
     """Check, compute, write the figure and its JSON, and print the table."""
     panels = _panels(config)
     ranges = _ranges(config)
-    files = command.targets(config.out, "phase", config.format)
+    files = command.targets(config.out, "phase", config.format, FORMATS)
     jax.config.update("jax_enable_x64", True)
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
         plotting = meanwhile.submit(import_module, "lindyn.plot")

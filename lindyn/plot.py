@@ -4,6 +4,8 @@ One palette, keyed by meaning (Okabe and Ito's colours, which the colour-blind c
 apart), and a marker shape for each class of fixed point, so that grey prints read too.
 """
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -15,7 +17,7 @@ from matplotlib.patches import Patch
 INK, GREY, PALE = "#202020", "#8c8c8c", "#c8c8c8"
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 COLLAPSED = "#f3dcc2"
-STYLE = {
+STYLE: Any = {
     "font.family": "STIXGeneral",
     "font.size": 9,
     "mathtext.fontset": "stix",

@@ -178,7 +178,7 @@ def _arms(facts, window):
     low = np.minimum(window.low, saddle)
     spans = np.maximum(window.low + window.spans, saddle) - low
     values, vectors = np.linalg.eig(facts.fixed.jacobian[1])
-    stable = vectors[:, np.argmin(values.real)].real
+    stable = np.real(vectors[:, np.argmin(np.real(values))])
     step = 1e-4 * stable / np.linalg.norm(stable / spans)
     return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
 
@@ -220,7 +220,7 @@ def _basin(plane, params, window, xs, facts, arms):
     if plane == "p-s" and params.eta_s == 0 and params.eta_p == 0:
         return _curve(xs, facts.basin)
     column = 0 if plane == "p-s" else 1
-    along = xs if plane == "p-s" else np.linspace(*window.y, POINTS)
+    along = xs if plane == "p-s" else np.linspace(window.y[0], window.y[1], POINTS)
     if params.eta_s == 0:  # nothing with p > 0 (p-tau) or s > 0 (p-s) collapses
         edge = np.zeros_like(along)
     elif not arms or not len(arms[0]):  # everything does

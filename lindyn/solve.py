@@ -1,7 +1,7 @@
 """One solve, through diffrax: the reference that everything faster is held against."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import diffrax as dfx
 import equinox as eqx
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from lindyn.fields import Scalar
@@ -137,8 +138,8 @@ class _Scaled(dfx.AbstractAdaptiveStepSizeController):
     absolute value of everything else; the largest ratio counts, not the root mean square.
     """
 
-    rtol: Float[ArrayLike, ""]
-    atol: Float[ArrayLike, ""]
+    rtol: Any
+    atol: Any
     pid: dfx.PIDController
     norm: Callable = eqx.field(static=True)
 
@@ -154,10 +155,14 @@ class _Scaled(dfx.AbstractAdaptiveStepSizeController):
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
         return self.pid.init(terms, t0, t1, y0, dt0, args, func, error_order)
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, state):
+    def adapt_step_size(
+        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    ):
         ratio = jax.tree.map(self._ratio, y0, y1_candidate, y_error)
         rest = jax.tree.map(jnp.zeros_like, y0)
-        return self.pid.adapt_step_size(t0, t1, rest, rest, args, ratio, error_order, state)
+        return self.pid.adapt_step_size(
+            t0, t1, rest, rest, args, ratio, error_order, controller_state
+        )
 
     def _ratio(self, y0, y1, error):
         scale = self.rtol * jnp.maximum(_size(y0), _size(y1)) + self.atol
@@ -166,7 +171,7 @@ class _Scaled(dfx.AbstractAdaptiveStepSizeController):
 
 
 @eqx.filter_jit
-def _integrate(field, y0, args, ts, tolerances, plan):
+def _integrate(field, y0, args, ts, tolerances, plan) -> tuple[Any, _End]:
     rtol, atol, dt = tolerances
     eps = jnp.finfo(ts.dtype).eps
     rtol, atol = jnp.maximum(SAFETY * rtol, 32 * eps), SAFETY * atol
@@ -182,13 +187,13 @@ def _integrate(field, y0, args, ts, tolerances, plan):
     solver = dfx.Dopri8()
     if plan.stiff:
         # Not diffrax's VeryChord, which calls smooth steps divergent and shrinks them.
-        root_finder = optx.Chord(rtol=rtol, atol=rtol * _largest(y0), norm=_largest)
-        solver = dfx.Kvaerno5(root_finder=root_finder)
+        tight: Any = dict(rtol=rtol, atol=rtol * _largest(y0), norm=_largest)
+        solver = dfx.Kvaerno5(root_finder=optx.Chord(**tight))
     subs = {"t1": dfx.SubSaveAt(t1=True)}
     if plan.save == "ts":
         subs["ts"] = dfx.SubSaveAt(ts=ts)
     rest = dfx.steady_state_event(tolerances[0], tolerances[1], norm=_largest)
-    sol = dfx.diffeqsolve(
+    sol: Any = dfx.diffeqsolve(
         dfx.ODETerm(field),
         solver,
         ts[0],
@@ -296,4 +301,4 @@ def _raise_if_failed(end, field, args):
 
 
 def _traced(tree):
-    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+    return any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))

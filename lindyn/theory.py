@@ -6,6 +6,7 @@ Throughout a = 1 + sigma2, and p-* <= p+* are the roots of a p^2 - tau p + eta_s
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -32,7 +33,7 @@ class FixedPoints(eqx.Module):
     One that does not exist has NaN for a position and the class `stability.NONE`.
     """
 
-    y: object  # the state of the field, with a leading axis of points
+    y: Any  # the state of the field, with a leading axis of points
     jacobian: Float[Array, "points n n"]
     eigenvalues: Complex[Array, "points n"]
     kind: Int[Array, " points"]  # an index into `stability.KINDS`
@@ -184,7 +185,7 @@ def target_ratio(p: Callable[[Array], Array], t: Scalar, params: Params) -> Arra
     """
     pieces, (points, weights) = 64, leggauss(16)
     half = t / (2 * pieces)
-    u = (half * (2 * np.arange(pieces)[:, None] + 1 + points)).ravel()
+    u = jnp.asarray((half * (2 * np.arange(pieces)[:, None] + 1 + points)).ravel())
     integrand = p(u) * jnp.exp(params.beta * (u - t))
     integral = half * jnp.sum(np.tile(weights, pieces) * integrand)
     return jnp.squeeze(params.beta * integral / p(jnp.reshape(t, 1)))

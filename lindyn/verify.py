@@ -46,9 +46,9 @@ def verify(config: Config) -> int:
     number("--seeds", config.seeds, 1, 1000)
     number("--size", config.size, 2, 64, why="H of Theorem 2 has n1^2 n2^2 entries")
     number("--seed", config.seed, 0, 2**31)
-    path = command.targets(config.out, "verify", ("json",))["json"]
-    jax.config.update("jax_enable_x64", True)
     chosen = _chosen(config.only)
+    path = command.targets(config.out, "verify", (), ("json",))["json"]
+    jax.config.update("jax_enable_x64", True)
     verdicts = [
         check(claim, config.seeds, config.size, config.seed)
         for claim in command.progress(chosen, "claims", label=lambda claim: claim.name)

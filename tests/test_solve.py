@@ -84,8 +84,8 @@ def test_agrees_with_scipy(field, problem, sizes, key):
 def test_single_precision_agrees_with_scipy(key):
     y0, args = random_modes(key, 20)
     expected = scipy_solution(fields.modes, y0, args, TIMES)
-    single = jax.tree.map(lambda x: jnp.float32(x), (y0, args))
-    ys = solve.trajectory(fields.modes, *single, TIMES, rtol=1e-5)
+    y0, args = jax.tree.map(lambda x: jnp.float32(x), (y0, args))
+    ys = solve.trajectory(fields.modes, y0, args, TIMES, rtol=1e-5)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(ys))
     assert relative(ys, expected) < 1e-3
 
@@ -186,7 +186,7 @@ def test_a_second_solve_does_not_compile():
 
 
 def test_one_time_is_the_start():
-    ys = solve.trajectory(fields.parabola, 0.3, PARAMS, jnp.array([2.0]))
+    ys = solve.trajectory(fields.parabola, jnp.array(0.3), PARAMS, jnp.array([2.0]))
     assert ys.shape == (1,) and ys[0] == 0.3
 
 

@@ -61,7 +61,7 @@ def test_eigenvalues_agree_with_lapack(n, key):
     for matrix in jr.normal(key, (20, n, n)):
         expected = np.linalg.eigvals(np.asarray(matrix))
         found = np.asarray(stability.eigenvalues(matrix))
-        assert np.all(np.diff(found.real) <= 1e-12)
+        assert np.all(np.diff(np.real(found)) <= 1e-12)
         assert np.allclose(np.sort_complex(found), np.sort_complex(expected), atol=1e-12)
 
 

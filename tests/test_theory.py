@@ -52,8 +52,8 @@ def test_roots_keep_their_digits(eta):
     low, high = theory.decay_roots(params)
     balance = lambda p: p * (0.9 - a * p) - eta
     middle = 0.9 / (2 * a)
-    assert np.isclose(low, brentq(balance, 0, middle, xtol=1e-300, rtol=1e-15), rtol=1e-13)
-    assert np.isclose(high, brentq(balance, middle, 1, rtol=1e-15), rtol=1e-13)
+    root = lambda low, high: brentq(balance, low, high, xtol=1e-300, rtol=np.float64(1e-15))
+    assert np.allclose((low, high), (root(0, middle), root(middle, 1)), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("field", theory.CLOSED, ids=lambda field: field.__name__)

@@ -1,0 +1,149 @@
+"""What a newcomer's mistakes meet: exit 2, one line, no traceback, and no work done."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from lindyn import command
+from lindyn.__main__ import COMMANDS
+
+
+BAD = {
+    "phase": (
+        ["--wd", "nan"],
+        ["--wd", "inf"],
+        ["--wd=-0.1"],
+        ["--wd"],
+        ["--wd", *["0.1"] * 13],
+        ["--wd", "much"],
+        ["--wd-p=-1"],
+        ["--wd-s", "nan"],
+        ["--alpha-p", "0"],
+        ["--alpha-p", "inf"],
+        ["--beta=-0.4"],
+        ["--sigma2=-1"],
+        ["--sigma2", "nan"],
+        ["--tau", "0"],
+        ["--tau", "1.5"],
+        ["--tau", "nan"],
+        ["--grid", "0"],
+        ["--grid", "100000"],
+        ["--grid", "2.5"],
+        ["--rtol", "0"],
+        ["--rtol", "1"],
+        ["--p-range", "1", "0"],
+        ["--p-range", "1", "1"],
+        ["--p-range", "nan", "1"],
+        ["--p-range", "1"],
+        ["--s-range=-1", "1"],
+        ["--s-range", "0", "inf"],
+        ["--tau-range", "0", "1"],
+        ["--plane", "p", "--s-range", "0", "1"],
+        ["--plane", "p-tau", "--wd-p", "0.2"],
+        ["--plane", "x-y"],
+        ["--preset", "fig99"],
+        ["--format", "bmp"],
+        ["--out", "figure.bmp"],
+        ["--out", "a-file/figure.png"],
+        ["--out", "a-file"],
+        ["--colour", "red"],
+        ["stray"],
+    ),
+    "verify": (
+        ["--seeds", "0"],
+        ["--seeds=-3"],
+        ["--seeds", "1000000"],
+        ["--size", "1"],
+        ["--size", "1000"],
+        ["--size", "nan"],
+        ["--seed=-1"],
+        ["--only", "everything"],
+        ["--out", "a-file/verify.json"],
+        ["--out", "verify.png"],
+        ["--strict"],
+    ),
+}
+CASES = [(name, argv) for name, each in BAD.items() for argv in each]
+
+
+def test_every_command_is_tried():
+    assert set(BAD) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name, argv", CASES, ids=[f"{n} {' '.join(a)}"[:60] for n, a in CASES])
+def test_bad_input_is_one_line_and_exit_2(name, argv, folder, capsys):
+    (folder / "a-file").write_text("in the way")
+    assert import_module(f"lindyn.{name}").main(argv) == command.USAGE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"lindyn {name}: ") and shown.err.count("\n") == 1
+    assert "Traceback" not in shown.err
+    assert [path.name for path in folder.iterdir()] == ["a-file"]
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    (
+        (["--wd=-0.1"], "--wd -0.1: must be finite and at least 0"),
+        (["--tau", "1.5"], "--tau 1.5: must be finite and above 0 and at most 1 (the target"),
+        (["--p-range", "1", "0"], "--p-range 1 0: the lower end must come first"),
+        (["--out", "x.bmp"], "--out x.bmp: the suffix must be one of png, svg, pdf, json"),
+        (["--colour", "red"], "Unrecognized options: --colour"),
+    ),
+)
+def test_the_line_says_what_came_and_what_is_allowed(argv, said, folder, capsys):
+    import_module("lindyn.phase").main(argv)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_every_option_with_its_default(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        import_module(f"lindyn.{name}").main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--out" in shown and "default: lindyn-out" in " ".join(shown.split()).replace(
+        "│ │ ", ""
+    )
+
+
+def test_an_interrupt_is_exit_130(folder, capsys, monkeypatch):
+    from lindyn import phase
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phase, "_computed", interrupted)
+    assert phase.main([]) == command.INTERRUPTED
+    assert capsys.readouterr().err == "lindyn phase: interrupted\n"
+
+
+def lindyn(*argv):
+    return subprocess.run(
+        [sys.executable, "-m", "lindyn", *argv], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_console_script_dispatches():
+    shown = lindyn()
+    assert shown.returncode == 0 and all(name in shown.stdout for name in COMMANDS)
+    unknown = lindyn("train")
+    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
+    assert lindyn("phase", "--wd", "nan").returncode == 2
+
+
+def test_numbers_that_json_lacks():
+    content = {"a": float("nan"), "b": [float("inf"), -float("inf")], "c": 1 + 2j}
+    assert json.loads(command.as_json(content)) == {
+        "a": None,
+        "b": ["inf", "-inf"],
+        "c": [1.0, 2.0],
+    }
+
+
+def test_progress_is_on_stderr_and_gives_every_item(capsys):
+    assert list(command.progress([1, 2, 3], "things", label=str)) == [1, 2, 3]
+    assert capsys.readouterr().out == ""
