@@ -40,7 +40,9 @@ def main():
         for _ in range(runs):
             for name, arguments in jobs.items():
                 times[name].append(seconds(arguments, folder))
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("jax", "diffrax", "matplotlib"))
+    libraries = ", ".join(
+        f"{name} {version(name)}" for name in ("jax", "diffrax", "matplotlib")
+    )
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {libraries}")
     for name, each in times.items():
         spread = f"{min(each):.2f} to {max(each):.2f}"

@@ -139,7 +139,9 @@ def as_json(content: Any) -> str:
     return json.dumps(_strict(content), allow_nan=False)
 
 
-def progress(items: Sequence[T], noun: str, label: Callable[[T], str]) -> Iterator[T]:
+def progress(
+    items: Sequence[T], noun: str, label: Callable[[T], str] = lambda _: ""
+) -> Iterator[T]:
     """`items`, with a bar on stderr, or lines there if it is no terminal; after 2 s."""
     from rich.console import Console
     from rich.progress import (
@@ -159,7 +161,7 @@ def progress(items: Sequence[T], noun: str, label: Callable[[T], str]) -> Iterat
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(noun, total=len(items))
         for done, item in enumerate(items):
-            bar.update(task, completed=done, description=f"{noun}: {label(item)}")
+            bar.update(task, completed=done, description=f"{noun} {label(item)}")
             now = time.monotonic()
             if not console.is_terminal and now - told > 10:
                 told, left = now, (now - begin) / done * (len(items) - done)

@@ -93,7 +93,8 @@ def states(
     sizes = {len(x) for x in jax.tree.leaves((y0, args)) if jnp.ndim(x) > 0}
     if len(sizes) != 1:
         raise ValueError(f"leading axes of y0 and args differ or are absent: {sizes}")
-    return _states(field, y0, args, jnp.asarray(ts, float), rtol, atol, max_steps)
+    limits = jax.tree.map(jnp.asarray, (rtol, atol, max_steps))  # arrays are not compiled for
+    return _states(field, y0, args, jnp.asarray(ts, float), *limits)
 
 
 class _Lanes(eqx.Module):
@@ -116,7 +117,8 @@ def _states(field, y0, args, ts, rtol, atol, max_steps):
     axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, args)
     batched = jax.vmap(field, in_axes=(0, -1, axes), out_axes=-1)
     f = lambda t, y: batched(t, y, args)
-    ts = ts.astype(jax.tree.leaves(y0)[0].dtype)
+    dtype = jax.tree.leaves(y0)[0].dtype
+    ts, rtol, atol = (x.astype(dtype) for x in (ts, rtol, atol))
     least = 4 * jnp.finfo(ts.dtype).eps * jnp.max(jnp.abs(ts))
 
     def ratio(error, y, after):

@@ -31,6 +31,10 @@ class Window(NamedTuple):
     def spans(self) -> np.ndarray:
         return np.array([self.x[1] - self.x[0], self.y[1] - self.y[0]])
 
+    def place(self, unit: np.ndarray) -> np.ndarray:
+        """Points of the unit square, (points, 2), as points of the window."""
+        return self.low + unit * self.spans
+
 
 def follow(
     field: Callable,
@@ -42,34 +46,23 @@ def follow(
     speed: np.ndarray,
     rtol: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Curves (panels, lanes, points, 2) from `starts`, and the status of each solve.
+    """Curves (lanes, points, 2) from `starts` (lanes, 2), and the status of each solve.
 
-    `signs` is 1 forward in time and -1 backward, for each lane; `args` and `speed` have a
-    leading axis of panels, `starts` and `spans` then one of lanes. The independent variable
-    is arc length in units of `spans`, so that no solution runs away and points are evenly
-    spaced. Below a share `REST` of `speed` it slows down: a curve stops at a fixed point.
+    `signs` is 1 forward in time and -1 backward. The independent variable is arc length in
+    units of `spans` (lanes, 2), so that no solution runs away and points are evenly spaced.
+    Below a share `REST` of `speed` it slows down: a curve stops at a fixed point.
     """
-    panels, lanes = starts.shape[:2]
-    each = lambda x: np.repeat(x, lanes, axis=0)
+    each = lambda x: np.full(len(starts), x)
     ends = ensemble.states(
         Partial(_along, field),
-        state(*starts.reshape(-1, 2).T),
-        (
-            jax.tree.map(each, args),
-            np.tile(signs, panels),
-            *spans.reshape(-1, 2).T,
-            each(REST * speed),
-        ),
+        state(*starts.T),
+        (jax.tree.map(each, args), signs, *spans.T, each(REST * speed)),
         np.arange(0.0, REACH + SPACING / 2, SPACING),
         rtol=rtol,
         atol=rtol,
         max_steps=20_000,
     )
-    points = np.stack(jax.tree.leaves(ends.y), axis=-1)
-    return (
-        points.reshape(panels, lanes, *points.shape[1:]),
-        np.asarray(ends.status).reshape(panels, lanes),
-    )
+    return np.stack(jax.tree.leaves(ends.y), axis=-1), np.asarray(ends.status)
 
 
 def _along(field, t, y, args):

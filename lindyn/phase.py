@@ -73,6 +73,8 @@ def draw(config: Config) -> int:
     """Check, compute, write the figure and its JSON, and print the table."""
     panels = _panels(config)
     ranges = _ranges(config)
+    if config.show and not import_module("lindyn.plot").can_show():
+        raise UsageError("--show: there is no display to open a window on")
     files = command.targets(config.out, "phase", config.format, FORMATS)
     jax.config.update("jax_enable_x64", True)
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
@@ -136,13 +138,15 @@ def _ranges(config):
 
 def _computed(config, panels, ranges):
     if config.plane == "p":
-        automatic = portrait.window("p-s", panels[0]).x
-        return portrait.lines(panels, ranges["p"] or automatic)
-    windows = [
-        Window(ranges["p"] or auto.x, ranges[config.plane[2:]] or auto.y)
-        for auto in (portrait.window(config.plane, params) for params in panels)
-    ]
-    return portrait.portraits(config.plane, panels, windows, grid=config.grid, rtol=config.rtol)
+        ends = ranges["p"] or portrait.window("p-s", panels[0]).x
+        return [portrait.line(params, ends) for params in panels]
+    drawn = []
+    for params in command.progress(panels, "panels"):
+        auto = portrait.window(config.plane, params)
+        window = Window(ranges["p"] or auto.x, ranges[config.plane[2:]] or auto.y)
+        how = dict(grid=config.grid, rtol=config.rtol)
+        drawn.append(portrait.portrait(config.plane, params, window, **how))
+    return drawn
 
 
 def _write(config, plot, drawn, about, summaries, files):

@@ -34,7 +34,7 @@ STYLE: Any = {
 MARKS = {
     "stable node": dict(marker="o", color=BLUE, markersize=6.5),
     "stable focus": dict(marker="h", color=BLUE, markersize=7),
-    "saddle": dict(marker="X", color=RED, markersize=7),
+    "saddle": dict(marker="X", color=RED, markersize=5.5, markeredgewidth=0.5),
     "unstable node": dict(marker="o", color=RED, markersize=6.5, markerfacecolor="w"),
     "unstable focus": dict(marker="h", color=RED, markersize=7, markerfacecolor="w"),
     "centre": dict(marker="P", color=PURPLE, markersize=7),
@@ -225,7 +225,7 @@ def _draw_flow(ax, portrait):
             v * length * portrait.window.spans[1],
         ),
         **dict(angles="xy", scale_units="xy", scale=1, pivot="mid", color=GREY),
-        **dict(units="inches", width=0.008, headwidth=7, headlength=8, headaxislength=7),
+        **dict(units="inches", width=0.0095, headwidth=7, headlength=8, headaxislength=7),
     )
     return Line2D([], [], color=GREY, lw=0.8, marker=">", markersize=3, markevery=[0])
 
@@ -266,6 +266,15 @@ def show() -> None:
     from matplotlib import pyplot
 
     pyplot.show()
+
+
+def can_show() -> bool:
+    """Whether matplotlib has found a display to open windows on."""
+    from matplotlib import pyplot
+    from matplotlib.backends.registry import BackendFilter, backend_registry
+
+    windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
+    return pyplot.get_backend().lower() in {name.lower() for name in windows}
 
 
 def _window(**size):

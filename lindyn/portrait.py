@@ -1,7 +1,7 @@
 """Phase portraits as arrays: what `plot` draws and the phase command tabulates.
 
 Two planes. "p-s": (11)-(12), tau held fixed. "p-tau": (16) and (13) on the parabola, where
-the target moves. Everything is solved in one program, whatever the number of panels.
+the target moves.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from lindyn.flow import Window
 
 
 POINTS = 801  # of a curve that is a function of p
+MOST_STARTS = 400  # of flow lines: no more find room
 STATES = {
     "p-s": (fields.modes_fixed_tau, Plane),
     "p-tau": (fields.parabola_ema, Curriculum),
@@ -69,122 +70,43 @@ def window(plane: str, params: Params) -> Window:
     return Window((-0.45 * goal, 1.45 * goal), (0.0, 1.5 * top))
 
 
-def lines(panels: list[Params], p: tuple[float, float]) -> list[Line]:
-    """The flow on the parabola for each panel, over the range `p`."""
+def line(params: Params, p: tuple[float, float]) -> Line:
+    """The flow on the parabola over the range `p`."""
     points = np.linspace(*p, POINTS)
-    rates, fixed, roots = jax.tree.map(np.asarray, _on_line(_stacked(panels), points))
-    return [
-        Line(
-            params=params,
-            p=points,
-            rate=rates[i],
-            fixed=jax.tree.map(lambda x: x[i], fixed),  # noqa: B023
-            points=_curve(fixed.y[i], np.zeros(3)),
-            share=_below(_edge(roots[i]), p),
-            edge=_edge(roots[i]),
-        )
-        for i, params in enumerate(panels)
-    ]
+    rate, fixed, roots = jax.tree.map(np.asarray, _on_line(_arrays(params), points))
+    edge = _edge(params, roots, [])
+    return Line(
+        params=params,
+        p=points,
+        rate=rate,
+        fixed=fixed,
+        points=_curve(fixed.y, np.zeros(3)),
+        share=_below(edge, p),
+        edge=edge,
+    )
 
 
-def portraits(
-    plane: str,
-    panels: list[Params],
-    windows: list[Window],
-    *,
-    grid: int = 16,
-    rtol: float = 1e-6,
-) -> list[Portrait]:
-    """A portrait for each panel, with grid^2 arrows and starts of flow lines."""
+def portrait(
+    plane: str, params: Params, window: Window, *, grid: int = 16, rtol: float = 1e-6
+) -> Portrait:
+    """The portrait with grid^2 arrows, and flow lines from grid^2 starts, at most 400."""
     field, state = STATES[plane]
-    stacked, count = _stacked(panels), grid**2
-    low, spans = (np.stack([getattr(w, name) for w in windows]) for name in ("low", "spans"))
-    place = lambda unit: unit * spans[:, None] + low[:, None]
-    nodes, starts = place(flow.lattice(grid)), place(flow.scattered(count))
-    xs = np.linspace(low[:, 0], low[:, 0] + spans[:, 0], POINTS, axis=1)
-    facts = jax.tree.map(np.asarray, _facts(plane, stacked, nodes, starts, xs, spans))
-    each = [jax.tree.map(lambda x: x[i], facts) for i in range(len(panels))]  # noqa: B023
-    arms, arm_spans = zip(*map(_arms, each, windows), strict=True)
+    arrays, count = _arrays(params), min(grid**2, MOST_STARTS)
+    nodes, starts = map(window.place, (flow.lattice(grid), flow.scattered(count)))
+    xs = np.linspace(*window.x, POINTS)
+    facts = _facts(plane, arrays, nodes, starts, xs, window.spans)
+    facts = jax.tree.map(np.asarray, facts)
+    arms, arm_spans = _arms(facts, window)
     curves, status = flow.follow(
         field,
         state,
-        stacked,
-        starts=np.concatenate([starts, starts, arms], axis=1),
+        arrays,
+        starts=np.concatenate([starts, starts, arms]),
         signs=np.concatenate([np.ones(count), -np.ones(count + 2)]),
-        spans=np.concatenate([np.repeat(spans[:, None], 2 * count, 1), arm_spans], axis=1),
+        spans=np.concatenate([np.tile(window.spans, (2 * count, 1)), arm_spans]),
         speed=facts.speed,
         rtol=rtol,
     )
-    return [
-        _assemble(plane, panels[i], windows[i], nodes[i], xs[i], each[i], curves[i], status[i])
-        for i in range(len(panels))
-    ]
-
-
-class _Facts(NamedTuple):
-    fixed: theory.FixedPoints
-    roots: jax.Array
-    directions: jax.Array
-    speed: jax.Array  # the highest, in widths of the window
-    nullclines: jax.Array  # of x, then those of y, over xs
-    growth: jax.Array
-    basin: jax.Array  # edge without decay, over xs
-
-
-@eqx.filter_jit
-def _facts(plane, stacked, nodes, starts, xs, spans):
-    field, state = STATES[plane]
-
-    def of(params, nodes, starts, xs, spans):
-        fixed = theory.fixed_points(params, field)
-        rate = lambda point: _vector(field(0.0, state(*point), params)) / spans
-        rates = jax.vmap(rate)(nodes)
-        length = jnp.linalg.norm(rates, axis=1, keepdims=True)
-        if plane == "p-s":
-            curves = theory.predictor_nullcline(xs, params)[None]
-        else:
-            first, second = theory.curriculum_nullclines(xs, params)
-            curves = jnp.concatenate([first[None], second])
-        return _Facts(
-            fixed=fixed,
-            roots=theory.decay_roots(params),
-            directions=rates / jnp.where(length > 0, length, 1),
-            speed=jnp.nanmax(jnp.linalg.norm(jax.vmap(rate)(starts), axis=1)),
-            nullclines=curves,
-            growth=fields.growth(xs, params),
-            basin=theory.basin_edge_without_decay(xs, params),
-        )
-
-    return jax.vmap(of)(stacked, nodes, starts, xs, spans)
-
-
-@eqx.filter_jit
-def _on_line(stacked, points):
-    def of(params):
-        fixed = theory.fixed_points(params, fields.parabola)
-        return fields.parabola(0.0, points, params), fixed, theory.decay_roots(params)
-
-    return jax.vmap(of)(stacked)
-
-
-def _arms(facts, window):
-    """Where the separatrix starts on either side of the saddle, and the scale it has.
-
-    Along the stable eigenvector; the scale takes in a saddle outside the window.
-    """
-    saddle = _positions(facts.fixed)[1]
-    if np.isnan(saddle).any():
-        return np.full((2, 2), np.nan), np.ones((2, 2))
-    low = np.minimum(window.low, saddle)
-    spans = np.maximum(window.low + window.spans, saddle) - low
-    values, vectors = np.linalg.eig(facts.fixed.jacobian[1])
-    stable = np.real(vectors[:, np.argmin(np.real(values))])
-    step = 1e-4 * stable / np.linalg.norm(stable / spans)
-    return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
-
-
-def _assemble(plane, params, window, nodes, xs, facts, curves, status):
-    count = len(nodes)
     forward, backward = curves[:count], curves[count : 2 * count]
     arms = [_finite(arm) for arm in curves[2 * count :]] if _has_saddle(plane, params) else []
     basin = _basin(plane, params, window, xs, facts, arms)
@@ -205,8 +127,63 @@ def _assemble(plane, params, window, nodes, xs, facts, curves, status):
         separatrix=[piece for arm in arms for piece in flow.inside(arm, window)],
         basin=basin,
         share=_below(basin[:, int(in_plane)], window.y if in_plane else window.x),
-        edge=_edge(facts.roots),
+        edge=_edge(params, facts.roots, arms),
     )
+
+
+class _Facts(NamedTuple):
+    fixed: theory.FixedPoints
+    roots: jax.Array
+    directions: jax.Array
+    speed: jax.Array  # the highest, in widths of the window
+    nullclines: jax.Array  # of x, then those of y, over xs
+    growth: jax.Array
+    basin: jax.Array  # edge without decay, over xs
+
+
+@eqx.filter_jit
+def _facts(plane, params, nodes, starts, xs, spans):
+    field, state = STATES[plane]
+    fixed = theory.fixed_points(params, field)
+    rate = lambda point: _vector(field(0.0, state(*point), params)) / spans
+    rates = jax.vmap(rate)(nodes)
+    length = jnp.linalg.norm(rates, axis=1, keepdims=True)
+    if plane == "p-s":
+        curves = theory.predictor_nullcline(xs, params)[None]
+    else:
+        first, second = theory.curriculum_nullclines(xs, params)
+        curves = jnp.concatenate([first[None], second])
+    return _Facts(
+        fixed=fixed,
+        roots=theory.decay_roots(params),
+        directions=rates / jnp.where(length > 0, length, 1),
+        speed=jnp.nanmax(jnp.linalg.norm(jax.vmap(rate)(starts), axis=1)),
+        nullclines=curves,
+        growth=fields.growth(xs, params),
+        basin=theory.basin_edge_without_decay(xs, params),
+    )
+
+
+@eqx.filter_jit
+def _on_line(params, points):
+    fixed = theory.fixed_points(params, fields.parabola)
+    return fields.parabola(0.0, points, params), fixed, theory.decay_roots(params)
+
+
+def _arms(facts, window):
+    """Where the separatrix starts on either side of the saddle, and the scale it has.
+
+    Along the stable eigenvector; the scale takes in a saddle outside the window.
+    """
+    saddle = _positions(facts.fixed)[1]
+    if np.isnan(saddle).any():
+        return np.full((2, 2), np.nan), np.ones((2, 2))
+    low = np.minimum(window.low, saddle)
+    spans = np.maximum(window.low + window.spans, saddle) - low
+    values, vectors = np.linalg.eig(facts.fixed.jacobian[1])
+    stable = np.real(vectors[:, np.argmin(np.real(values))])
+    step = 1e-4 * stable / np.linalg.norm(stable / spans)
+    return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
 
 
 def _has_saddle(plane, params):
@@ -275,12 +252,24 @@ def _below(edge, across):
     return float(np.mean((np.clip(edge, low, high) - low) / (high - low)))
 
 
-def _edge(roots):
-    return float(roots[0]) if np.isfinite(roots[0]) else float("inf")
+def _edge(params, roots, arms):
+    """p on the parabola up to which it collapses: p-*, but for split decay.
+
+    Then the parabola is not invariant, and the separatrix crosses it somewhere else.
+    """
+    if params.eta_p == params.eta_s or not arms:
+        doomed = np.isnan(roots[0]) or (params.eta_p == 0 < params.eta_s)
+        return float("inf") if doomed else float(roots[0])
+    curve = np.concatenate([arms[0][::-1], arms[1]])
+    p, s = curve[np.argsort(curve[:, 0])].T
+    above = s - p**2 / params.alpha_p
+    i = int(np.argmax((p > 0) & (above <= 0)))
+    return float(np.interp(0.0, [above[i], above[i - 1]], [p[i], p[i - 1]]))
 
 
-def _stacked(panels):
-    return jax.tree.map(lambda *xs: np.array(xs, float), *panels)
+def _arrays(params):
+    """Arrays are not compiled for, as Python's numbers would be."""
+    return jax.tree.map(lambda x: np.asarray(x, float), params)
 
 
 def _positions(fixed):

@@ -49,6 +49,7 @@ BAD = {
         ["--out", "figure.bmp"],
         ["--out", "a-file/figure.png"],
         ["--out", "a-file"],
+        ["--show"],
         ["--colour", "red"],
         ["stray"],
     ),

@@ -147,7 +147,7 @@ def test_markers_differ_by_shape_for_every_class():
 
 
 def test_a_figure_has_the_width_of_a_page():
-    panels = portrait.lines([Params(eta=0.1)] * 4, (-0.5, 1.5))
+    panels = [portrait.line(Params(eta=0.1), (-0.5, 1.5))] * 4
     fig = plot.figure(panels, ["a"] * 4, "note")
     assert fig.get_figwidth() == 7.2 and len(fig.axes) == 4
     corners = [ax.get_position() for ax in fig.axes]
@@ -155,7 +155,8 @@ def test_a_figure_has_the_width_of_a_page():
 
 
 def test_no_text_is_cut_off(folder):
-    (drawn,) = portrait.portraits("p-s", [Params(eta=0.1)], [portrait.window("p-s", Params())])
+    params = Params(eta=0.1)
+    drawn = portrait.portrait("p-s", params, portrait.window("p-s", params))
     fig = plot.figure([drawn], [r"$\eta = 0.1$"], "note")
     fig.draw_without_rendering()
     width, height = fig.get_size_inches() * fig.dpi

@@ -30,7 +30,7 @@ CASES = {
 
 
 def draw(plane, params, window, **how):
-    return portrait.portraits(plane, [params], [window], **how)[0]
+    return portrait.portrait(plane, params, window, **how)
 
 
 @pytest.mark.parametrize("plane, changes, window", CASES.values(), ids=CASES)
@@ -86,6 +86,16 @@ def test_the_separatrix_ends_at_the_saddle():
     assert arms[:, 0].min() < WIDE.x[0] and arms[:, 0].max() > WIDE.x[1]
 
 
+def test_the_edge_on_the_parabola_divides_it_for_split_decay_too():
+    for decays in (dict(eta=0.1), dict(eta_p=0.2, eta_s=0.1), dict(eta_p=0.05, eta_s=0.1)):
+        params = Params(**decays)
+        edge = draw("p-s", params, WIDE, rtol=1e-9).edge
+        p = edge * jnp.array([0.99, 1.01])
+        y0, ts = Plane(p=p, s=p**2), jnp.array([0.0, 2e3])
+        end = ensemble.states(fields.modes_fixed_tau, y0, params, ts, atol=1e-15).y.s[:, -1]
+        assert end[0] < 1e-9 and end[1] > 0.1
+
+
 def test_without_decay_its_lines_of_fixed_points_are_drawn():
     drawn = draw("p-s", Params(eta=0.0, sigma2=0.25), WIDE)
     attracting = [curve for curve, stable in drawn.resting if stable]
@@ -134,11 +144,11 @@ def test_curves_of_constant_c_are_solutions_without_decay():
 
 
 def test_the_line_is_the_parabola_flow():
-    (line,) = portrait.lines([Params(eta=0.1)], (-0.5, 1.5))
+    line = portrait.line(Params(eta=0.1), (-0.5, 1.5))
     p = jnp.asarray(line.p)
     assert np.allclose(line.rate, fields.parabola(0.0, p, Params(eta=0.1)))
     assert np.isclose(line.share, (0.5 + line.edge) / 2)
-    (doomed,) = portrait.lines([Params(eta=0.3)], (-0.5, 1.5))
+    doomed = portrait.line(Params(eta=0.3), (-0.5, 1.5))
     assert doomed.share == 1 and doomed.edge == np.inf
 
 

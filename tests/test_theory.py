@@ -1,13 +1,14 @@
 """Closed forms against the fields that they are said to solve."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from lindyn import ensemble, fields, predictors, stability, theorems, theory
 from lindyn.fields import Correlations, Data, Modes, Params, Plane
@@ -52,7 +53,8 @@ def test_roots_keep_their_digits(eta):
     low, high = theory.decay_roots(params)
     balance = lambda p: p * (0.9 - a * p) - eta
     middle = 0.9 / (2 * a)
-    root = lambda low, high: brentq(balance, low, high, xtol=1e-300, rtol=np.float64(1e-15))
+    exact: Any = dict(method="brentq", xtol=1e-300, rtol=1e-15)
+    root = lambda low, high: root_scalar(balance, bracket=(low, high), **exact).root
     assert np.allclose((low, high), (root(0, middle), root(middle, 1)), rtol=1e-13, atol=0)
 
 
