@@ -43,7 +43,7 @@ def follow(
     starts: np.ndarray,
     signs: np.ndarray,
     spans: np.ndarray,
-    speed: np.ndarray,
+    speed: float,
     rtol: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Curves (lanes, points, 2) from `starts` (lanes, 2), and the status of each solve.

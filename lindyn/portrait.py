@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lindyn import ensemble, fields, flow, theory
@@ -73,12 +72,12 @@ def window(plane: str, params: Params) -> Window:
 def line(params: Params, p: tuple[float, float]) -> Line:
     """The flow on the parabola over the range `p`."""
     points = np.linspace(*p, POINTS)
-    rate, fixed, roots = jax.tree.map(np.asarray, _on_line(_arrays(params), points))
+    fixed, roots = jax.tree.map(np.asarray, _closed_forms(_arrays(params), fields.parabola))
     edge = _edge(params, roots, [])
     return Line(
         params=params,
         p=points,
-        rate=rate,
+        rate=fields.parabola(0.0, points, params),
         fixed=fixed,
         points=_curve(fixed.y, np.zeros(3)),
         share=_below(edge, p),
@@ -91,96 +90,67 @@ def portrait(
 ) -> Portrait:
     """The portrait with grid^2 arrows, and flow lines from grid^2 starts, at most 400."""
     field, state = STATES[plane]
-    arrays, count = _arrays(params), min(grid**2, MOST_STARTS)
+    fixed, roots = jax.tree.map(np.asarray, _closed_forms(_arrays(params), field))
+    count = min(grid**2, MOST_STARTS)
     nodes, starts = map(window.place, (flow.lattice(grid), flow.scattered(count)))
+    rate = lambda points: _positions(field(0.0, state(*points.T), params)) / window.spans
     xs = np.linspace(*window.x, POINTS)
-    facts = _facts(plane, arrays, nodes, starts, xs, window.spans)
-    facts = jax.tree.map(np.asarray, facts)
-    arms, arm_spans = _arms(facts, window)
+    arms, arm_spans = _arms(fixed, window)
     curves, status = flow.follow(
         field,
         state,
-        arrays,
+        _arrays(params),
         starts=np.concatenate([starts, starts, arms]),
         signs=np.concatenate([np.ones(count), -np.ones(count + 2)]),
         spans=np.concatenate([np.tile(window.spans, (2 * count, 1)), arm_spans]),
-        speed=facts.speed,
+        speed=float(np.nanmax(np.linalg.norm(rate(starts), axis=1))),
         rtol=rtol,
     )
     forward, backward = curves[:count], curves[count : 2 * count]
     arms = [_finite(arm) for arm in curves[2 * count :]] if _has_saddle(plane, params) else []
-    basin = _basin(plane, params, window, xs, facts, arms)
+    basin = _basin(plane, params, window, xs, fixed, arms)
     in_plane = plane == "p-s"
     return Portrait(
         plane=plane,
         params=params,
         window=window,
-        fixed=facts.fixed,
-        points=_positions(facts.fixed),
-        arrows=np.concatenate([nodes, facts.directions], axis=1),
+        fixed=fixed,
+        points=_positions(fixed.y),
+        arrows=np.concatenate([nodes, _directions(rate(nodes))], axis=1),
         flow=flow.spread(np.concatenate([backward[:, :0:-1], forward], axis=1), window),
         failed=int(np.sum(status[: 2 * count] != ensemble.REACHED)),
-        nullclines=_nullclines(plane, params, window, xs, facts),
-        resting=_resting(plane, params, window, xs, facts),
+        nullclines=_nullclines(plane, params, window, xs, roots),
+        resting=_resting(plane, params, window, xs),
         parabola=_curve(xs, xs**2 / params.alpha_p) if in_plane else None,
         constants=_constants(params, window, xs) if in_plane else [],
         separatrix=[piece for arm in arms for piece in flow.inside(arm, window)],
         basin=basin,
         share=_below(basin[:, int(in_plane)], window.y if in_plane else window.x),
-        edge=_edge(params, facts.roots, arms),
-    )
-
-
-class _Facts(NamedTuple):
-    fixed: theory.FixedPoints
-    roots: jax.Array
-    directions: jax.Array
-    speed: jax.Array  # the highest, in widths of the window
-    nullclines: jax.Array  # of x, then those of y, over xs
-    growth: jax.Array
-    basin: jax.Array  # edge without decay, over xs
-
-
-@eqx.filter_jit
-def _facts(plane, params, nodes, starts, xs, spans):
-    field, state = STATES[plane]
-    fixed = theory.fixed_points(params, field)
-    rate = lambda point: _vector(field(0.0, state(*point), params)) / spans
-    rates = jax.vmap(rate)(nodes)
-    length = jnp.linalg.norm(rates, axis=1, keepdims=True)
-    if plane == "p-s":
-        curves = theory.predictor_nullcline(xs, params)[None]
-    else:
-        first, second = theory.curriculum_nullclines(xs, params)
-        curves = jnp.concatenate([first[None], second])
-    return _Facts(
-        fixed=fixed,
-        roots=theory.decay_roots(params),
-        directions=rates / jnp.where(length > 0, length, 1),
-        speed=jnp.nanmax(jnp.linalg.norm(jax.vmap(rate)(starts), axis=1)),
-        nullclines=curves,
-        growth=fields.growth(xs, params),
-        basin=theory.basin_edge_without_decay(xs, params),
+        edge=_edge(params, roots, arms),
     )
 
 
 @eqx.filter_jit
-def _on_line(params, points):
-    fixed = theory.fixed_points(params, fields.parabola)
-    return fields.parabola(0.0, points, params), fixed, theory.decay_roots(params)
+def _closed_forms(params, field):
+    return theory.fixed_points(params, field), theory.decay_roots(params)
 
 
-def _arms(facts, window):
+def _directions(rates):
+    length = np.linalg.norm(rates, axis=1, keepdims=True)
+    return rates / np.where(length > 0, length, 1)
+
+
+def _arms(fixed, window):
     """Where the separatrix starts on either side of the saddle, and the scale it has.
 
     Along the stable eigenvector; the scale takes in a saddle outside the window.
     """
-    saddle = _positions(facts.fixed)[1]
+    saddle = _positions(fixed.y)[1]
     if np.isnan(saddle).any():
         return np.full((2, 2), np.nan), np.ones((2, 2))
     low = np.minimum(window.low, saddle)
     spans = np.maximum(window.low + window.spans, saddle) - low
-    values, vectors = np.linalg.eig(facts.fixed.jacobian[1])
+    values, vectors = np.linalg.eig(fixed.jacobian[1])
     stable = np.real(vectors[:, np.argmin(np.real(values))])
     step = 1e-4 * stable / np.linalg.norm(stable / spans)
     return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
@@ -192,10 +162,10 @@ def _has_saddle(plane, params):
     return min(decays) > 0
 
 
-def _basin(plane, params, window, xs, facts, arms):
+def _basin(plane, params, window, xs, fixed, arms):
     """The edge of the trivial basin, over the whole window: s over p, or p over tau."""
     if plane == "p-s" and params.eta_s == 0 and params.eta_p == 0:
-        return _curve(xs, facts.basin)
+        return _curve(xs, theory.basin_edge_without_decay(xs, params))
     column = 0 if plane == "p-s" else 1
     along = xs if plane == "p-s" else np.linspace(window.y[0], window.y[1], POINTS)
     if params.eta_s == 0:  # nothing with p > 0 (p-tau) or s > 0 (p-s) collapses
@@ -203,29 +173,34 @@ def _basin(plane, params, window, xs, facts, arms):
     elif not arms or not len(arms[0]):  # everything does
         edge = np.full_like(along, np.inf)
     else:
-        curve = np.concatenate([arms[0][::-1], _positions(facts.fixed)[1:2], arms[1]])
+        curve = np.concatenate([arms[0][::-1], _positions(fixed.y)[1:2], arms[1]])
         curve = curve[np.argsort(curve[:, column], kind="stable")]
         edge = np.interp(along, curve[:, column], curve[:, 1 - column], np.inf, np.inf)
     return _curve(along, edge) if plane == "p-s" else _curve(edge, along)
 
 
-def _nullclines(plane, params, window, xs, facts):
+def _nullclines(plane, params, window, xs, roots):
     vertical = lambda x: np.array([[x, window.y[0]], [x, window.y[1]]])
     bottom = np.array([[window.x[0], 0.0], [window.x[1], 0.0]])
-    first, *others = (flow.inside(_curve(xs, ys), window) for ys in facts.nullclines)
+    shown = lambda ys: flow.inside(_curve(xs, ys), window)
     if plane == "p-tau":
-        return {"p": [vertical(0.0), *first], "tau": sum(others, [])}
+        target, relaxed = theory.curriculum_nullclines(xs, params)
+        both = [piece for ys in relaxed for piece in shown(ys)]
+        return {"p": [vertical(0.0), *shown(target)], "tau": both}
     if params.eta_p == 0:
         first = [bottom, vertical(params.tau / (1 + params.sigma2))]
-    roots = [vertical(p) for p in np.unique(facts.roots) if np.isfinite(p)]
+    else:
+        with np.errstate(divide="ignore"):  # its pole
+            first = shown(theory.predictor_nullcline(xs, params))
+    roots = [vertical(p) for p in np.unique(roots) if np.isfinite(p)]
     return {"p": first, "s": [bottom, *roots]}
 
 
-def _resting(plane, params, window, xs, facts):
+def _resting(plane, params, window, xs):
     """Lines of fixed points: s = 0 if the predictor has no decay, p = p* if nothing has."""
     if plane != "p-s" or params.eta_p > 0:
         return []
-    attracts = facts.growth <= 0
+    attracts = fields.growth(xs, params) <= 0
     cuts = [0, *(np.flatnonzero(np.diff(attracts)) + 1), len(xs) - 1]
     found = [
         (np.array([[xs[first], 0.0], [xs[last], 0.0]]), bool(attracts[first]))
@@ -272,8 +247,8 @@ def _arrays(params):
     return jax.tree.map(lambda x: np.asarray(x, float), params)
 
 
-def _positions(fixed):
-    return np.stack(jax.tree.leaves(fixed.y), axis=-1)
+def _positions(y):
+    return np.stack(jax.tree.leaves(y), axis=-1)
 
 
 def _curve(x, y):
@@ -282,7 +257,3 @@ def _curve(x, y):
 
 def _finite(curve):
     return curve[: np.argmin(np.append(np.isfinite(curve).all(1), False))]
-
-
-def _vector(y):
-    return jnp.stack(jax.tree.leaves(y), axis=-1)

@@ -200,12 +200,12 @@ def alignment_margin(p: Numbers, s: Numbers, params: Params) -> Numbers:
     return (params.alpha_p * a * s + params.eta_p) / 2 - fields.growth(p, params)
 
 
-def predictor_nullcline(p: Numbers, params: Params) -> Array:
+def predictor_nullcline(p: Numbers, params: Params) -> Numbers:
     """s at which dp/dt = 0 in (11): eta_p p / (alpha_p g). A pole at p = tau/a.
 
     Without decay it is s = 0 and the line p = tau/a instead.
     """
-    return jnp.asarray(params.eta_p * p / (params.alpha_p * fields.gain(p, params)))
+    return params.eta_p * p / (params.alpha_p * fields.gain(p, params))
 
 
 def encoder_nullclines(params: Params) -> Float[Array, "2"]:
