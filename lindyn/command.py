@@ -76,11 +76,14 @@ def number(
 
 
 def interval(flag: str, ends: tuple[float | int, float | int]) -> None:
-    """`UsageError` unless the two ends are finite and in order."""
+    """`UsageError` unless the two ends are of a drawable size, in order and apart."""
     for end in ends:
-        number(flag, end)
-    if not ends[0] < ends[1]:
-        raise UsageError(f"{flag} {ends[0]:g} {ends[1]:g}: the lower end must come first")
+        number(flag, end, -1e6, 1e6)
+    low, high = ends
+    if not low < high:
+        raise UsageError(f"{flag} {low:g} {high:g}: the lower end must come first")
+    if high - low < max(1e-9, 1e-6 * max(abs(low), abs(high))):
+        raise UsageError(f"{flag} {low:g} {high:g}: too narrow to draw")
 
 
 def redraw(name: str, config: Any) -> str:

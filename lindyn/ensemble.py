@@ -123,6 +123,7 @@ def _states(field, y0, args, ts, rtol, atol, max_steps):
 
     def ratio(error, y, after):
         size = atol + rtol * jnp.maximum(jnp.abs(y), jnp.abs(after))
+        size = jnp.maximum(size, jnp.finfo(dtype).tiny)
         return jnp.max((jnp.abs(error) / size).reshape(-1, lanes), axis=0)
 
     def advance(lane, end):

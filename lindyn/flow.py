@@ -14,7 +14,6 @@ from lindyn import ensemble
 
 SPACING = 0.01  # between the points of a curve, in widths of the window
 REACH = 3.0  # its length: enough for a separatrix to go down, along and up a window
-REST = 1e-4  # the share of the window's highest speed that counts as rest
 CELLS = 26  # no two flow lines pass through one cell of the window, this many a side
 SHORTEST = 0.15  # of a flow line, in widths of the window
 
@@ -38,39 +37,43 @@ class Window(NamedTuple):
 
 def follow(
     field: Callable,
-    state: type,
+    starts: PyTree,
     args: PyTree,
-    starts: np.ndarray,
+    chart: Callable,
     signs: np.ndarray,
     spans: np.ndarray,
-    speed: float,
+    rest: np.ndarray,
     rtol: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Curves (lanes, points, 2) from `starts` (lanes, 2), and the status of each solve.
+    """Curves (lanes, points, 2) from `starts`, and the status of each solve.
 
-    `signs` is 1 forward in time and -1 backward. The independent variable is arc length in
-    units of `spans` (lanes, 2), so that no solution runs away and points are evenly spaced.
-    Below a share `REST` of `speed` it slows down: a curve stops at a fixed point.
+    `field` moves in coordinates that `chart` maps to the plane. `signs` is 1 forward in time
+    and -1 backward. The independent variable is arc length in the plane in units of `spans`
+    (lanes, 2), so that no solution runs away and points are evenly spaced; an infinite span
+    does not count. At a speed below `rest` (lanes) it slows down: a curve stops at a fixed
+    point.
     """
-    each = lambda x: np.full(len(starts), x)
+    each = lambda x: np.full(len(signs), x)
     ends = ensemble.states(
-        Partial(_along, field),
-        state(*starts.T),
-        (jax.tree.map(each, args), signs, *spans.T, each(REST * speed)),
+        Partial(_along, field, chart),
+        starts,
+        (jax.tree.map(each, args), signs, *spans.T, rest),
         np.arange(0.0, REACH + SPACING / 2, SPACING),
         rtol=rtol,
-        atol=rtol,
+        atol=1e-9 * rtol,  # the scale at a saddle may be far below the window's
         max_steps=20_000,
     )
-    return np.stack(jax.tree.leaves(ends.y), axis=-1), np.asarray(ends.status)
+    points = np.stack(jax.tree.leaves(chart(ends.y)), axis=-1)
+    return points, np.asarray(ends.status)
 
 
-def _along(field, t, y, args):
+def _along(field, chart, t, y, args):
     args, sign, span_x, span_y, rest = args
-    dx, dy = jax.tree.leaves(field(t, y, args))
+    rate = field(t, y, args)
+    _, (dx, dy) = jax.jvp(lambda y: jax.tree.leaves(chart(y)), (y,), (rate,))
     square = (dx / span_x) ** 2 + (dy / span_y) ** 2
-    rate = sign * jnp.sqrt(square) / (square + rest**2)
-    return type(y)(rate * dx, rate * dy)
+    scale = sign * jnp.sqrt(square) / (square + rest**2)
+    return jax.tree.map(lambda x: scale * x, rate)
 
 
 def spread(curves: np.ndarray, window: Window) -> list[np.ndarray]:

@@ -96,11 +96,13 @@ def draw(config: Config) -> int:
 def _panels(config):
     if not 1 <= len(config.wd) <= MOST_PANELS:
         raise UsageError(f"--wd: {len(config.wd)} values; 1 to {MOST_PANELS} panels fit a page")
-    for decay in config.wd:
-        number("--wd", decay, 0, 1e3)
-    for flag, decay in (("--wd-p", config.wd_p), ("--wd-s", config.wd_s)):
+    given = [("--wd", decay) for decay in config.wd]
+    given += [("--wd-p", config.wd_p), ("--wd-s", config.wd_s)]
+    for flag, decay in given:
         if decay is not None:
             number(flag, decay, 0, 1e3)
+            if 0 < decay < 1e-12:
+                raise UsageError(f"{flag} {decay:g}: must be 0 or at least 1e-12")
     number("--alpha-p", config.alpha_p, 0, 1e6, above=True)
     number("--sigma2", config.sigma2, 0, 1e6)
     number("--tau", config.tau, 0, 1, above=True, why="the target averages past encoders")

@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from lindyn import ensemble, fields, flow, theory
 from lindyn.fields import Curriculum, Params, Plane
 from lindyn.flow import Window
 
 
+REST = 1e-4  # the share of the window's highest speed at which flow lines come to rest
 POINTS = 801  # of a curve that is a function of p
 MOST_STARTS = 400  # of flow lines: no more find room
 STATES = {
@@ -94,20 +97,24 @@ def portrait(
     count = min(grid**2, MOST_STARTS)
     nodes, starts = map(window.place, (flow.lattice(grid), flow.scattered(count)))
     rate = lambda points: _positions(field(0.0, state(*points.T), params)) / window.spans
+    speed = np.nanmax(np.linalg.norm(rate(starts), axis=1))
     xs = np.linspace(*window.x, POINTS)
-    arms, arm_spans = _arms(fixed, window)
+    arms, arm_spans = _arms(plane, params, fixed, window)
+    moves, into, chart = _COORDINATES[plane]
     curves, status = flow.follow(
-        field,
-        state,
+        Partial(moves, field) if moves else field,
+        into(state(*np.concatenate([starts, starts, arms]).T)),
         _arrays(params),
-        starts=np.concatenate([starts, starts, arms]),
+        chart=chart,
         signs=np.concatenate([np.ones(count), -np.ones(count + 2)]),
         spans=np.concatenate([np.tile(window.spans, (2 * count, 1)), arm_spans]),
-        speed=float(np.nanmax(np.linalg.norm(rate(starts), axis=1))),
+        rest=np.concatenate([np.full(2 * count, REST * speed), np.full(2, 1e-300)]),
         rtol=rtol,
     )
     forward, backward = curves[:count], curves[count : 2 * count]
-    arms = [_finite(arm) for arm in curves[2 * count :]] if _has_saddle(plane, params) else []
+    arms = [_finite(arm) for arm in curves[2 * count :]]
+    if np.isnan(fixed.jacobian[1]).any() or not _has_saddle(plane, params):
+        arms = []
     basin = _basin(plane, params, window, xs, fixed, arms)
     in_plane = plane == "p-s"
     return Portrait(
@@ -140,19 +147,47 @@ def _directions(rates):
     return rates / np.where(length > 0, length, 1)
 
 
-def _arms(fixed, window):
+def _in_log_s(field, t, y, params):
+    """The plane (p, log s): along the separatrix s falls to e^(-1/eta), below any float."""
+    rate = field(t, _from_log_s(y), params)
+    return Plane(p=rate.p, s=2 * fields.growth(y.p, params))
+
+
+def _from_log_s(y):
+    return Plane(p=y.p, s=jnp.exp(y.s))
+
+
+def _to_log_s(y):
+    return Plane(p=y.p, s=np.log(y.s))
+
+
+def _same(y):
+    return y
+
+
+# How a plane's field is solved: the field there, the coordinates of a state, and back.
+_COORDINATES = {
+    "p-s": (_in_log_s, _to_log_s, _from_log_s),
+    "p-tau": (None, _same, _same),
+}
+
+
+def _arms(plane, params, fixed, window):
     """Where the separatrix starts on either side of the saddle, and the scale it has.
 
-    Along the stable eigenvector; the scale takes in a saddle outside the window.
+    Along the stable eigenvector. The scale takes in a saddle outside the window, and counts
+    only the coordinate that moves one way: p in the (p, s) plane.
     """
     saddle = _positions(fixed.y)[1]
-    if np.isnan(saddle).any():
-        return np.full((2, 2), np.nan), np.ones((2, 2))
+    if np.isnan(saddle).any() or not _has_saddle(plane, params):
+        return np.ones((2, 2)), np.ones((2, 2))
     low = np.minimum(window.low, saddle)
     spans = np.maximum(window.low + window.spans, saddle) - low
     values, vectors = np.linalg.eig(fixed.jacobian[1])
     stable = np.real(vectors[:, np.argmin(np.real(values))])
-    step = 1e-4 * stable / np.linalg.norm(stable / spans)
+    step = 1e-4 * stable / np.linalg.norm(stable / np.minimum(spans, saddle))
+    if plane == "p-s":
+        spans = np.array([spans[0], np.inf])
     return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
 
 
@@ -170,7 +205,7 @@ def _basin(plane, params, window, xs, fixed, arms):
     along = xs if plane == "p-s" else np.linspace(window.y[0], window.y[1], POINTS)
     if params.eta_s == 0:  # nothing with p > 0 (p-tau) or s > 0 (p-s) collapses
         edge = np.zeros_like(along)
-    elif not arms or not len(arms[0]):  # everything does
+    elif not arms:  # everything does
         edge = np.full_like(along, np.inf)
     else:
         curve = np.concatenate([arms[0][::-1], _positions(fixed.y)[1:2], arms[1]])
@@ -238,7 +273,10 @@ def _edge(params, roots, arms):
     curve = np.concatenate([arms[0][::-1], arms[1]])
     p, s = curve[np.argsort(curve[:, 0])].T
     above = s - p**2 / params.alpha_p
-    i = int(np.argmax((p > 0) & (above <= 0)))
+    crossed = np.flatnonzero((p > 0) & (above <= 0))
+    if not len(crossed):
+        return float("inf")
+    i = crossed[0]
     return float(np.interp(0.0, [above[i], above[i - 1]], [p[i], p[i - 1]]))
 
 

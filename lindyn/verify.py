@@ -49,16 +49,17 @@ def verify(config: Config) -> int:
     chosen = _chosen(config.only)
     path = command.targets(config.out, "verify", (), ("json",))["json"]
     jax.config.update("jax_enable_x64", True)
-    verdicts = [
-        check(claim, config.seeds, config.size, config.seed)
-        for claim in command.progress(chosen, "claims", label=lambda claim: claim.name)
-    ]
-    report = {
-        **command.provenance("verify", config),
-        "holds": all(verdict.holds for verdict in verdicts),
-        "claims": [dataclasses.asdict(verdict) for verdict in verdicts],
-    }
-    path.write_text(command.as_json(report) + "\n")
+    verdicts: list[Verdict] = []
+    try:
+        for claim in command.progress(chosen, "claims", label=lambda claim: claim.name):
+            verdicts.append(check(claim, config.seeds, config.size, config.seed))
+    finally:  # what was done so far is kept when interrupted
+        report = {
+            **command.provenance("verify", config),
+            "holds": len(verdicts) == len(chosen) and all(each.holds for each in verdicts),
+            "claims": [dataclasses.asdict(verdict) for verdict in verdicts],
+        }
+        path.write_text(command.as_json(report) + "\n")
     if config.json:
         print(command.as_json({**report, "files": [path]}))
     else:

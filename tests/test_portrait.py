@@ -96,6 +96,20 @@ def test_the_edge_on_the_parabola_divides_it_for_split_decay_too():
         assert end[0] < 1e-9 and end[1] > 0.1
 
 
+@pytest.mark.parametrize("eta", (1e-4, 1e-8, 1e-12))
+def test_vanishing_decay_is_not_no_decay(eta):
+    """However weak, decay drags p from beyond p* back to where s recovers from e^(-1/eta).
+
+    The losses on the way down from p' = sqrt(p^2 - alpha_p s) and the gains after p* are
+    integrals of 2 g/eta over p, and balance at p' = 2 p*: so the edge is
+    (p^2 - 4 p*^2)/alpha_p there, 0 before, and the parabola for p < 0.
+    """
+    params = Params(eta=eta, alpha_p=2.0, sigma2=0.25)
+    p, s = draw("p-s", params, Window((-1.0, 3.0), (0.0, 5.0)), rtol=1e-8).basin.T
+    limit = np.where(p < 0, p**2, np.maximum(p**2 - 4 * 0.8**2, 0)) / 2
+    assert np.max(np.abs(s - limit)) < 0.01 + 20 * eta
+
+
 def test_without_decay_its_lines_of_fixed_points_are_drawn():
     drawn = draw("p-s", Params(eta=0.0, sigma2=0.25), WIDE)
     attracting = [curve for curve, stable in drawn.resting if stable]
