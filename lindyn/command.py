@@ -145,7 +145,10 @@ def as_json(content: Any) -> str:
 def progress(
     items: Sequence[T], noun: str, label: Callable[[T], str] = lambda _: ""
 ) -> Iterator[T]:
-    """`items`, with a bar on stderr, or lines there if it is no terminal; after 2 s."""
+    """`items`, with a bar on stderr if they are several, or lines if it is no terminal."""
+    if len(items) < 2:
+        yield from items
+        return
     from rich.console import Console
     from rich.progress import (
         MofNCompleteColumn,

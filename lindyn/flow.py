@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from lindyn import ensemble
 
 
-SPACING = 0.01  # between the points of a curve, in widths of the window
+SPACING = 0.0125  # between the points of a curve, in widths of the window
 REACH = 3.0  # its length: enough for a separatrix to go down, along and up a window
 CELLS = 26  # no two flow lines pass through one cell of the window, this many a side
 SHORTEST = 0.15  # of a flow line, in widths of the window
