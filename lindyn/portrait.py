@@ -112,9 +112,8 @@ def portrait(
         rtol=rtol,
     )
     forward, backward = curves[:count], curves[count : 2 * count]
-    arms = [_finite(arm) for arm in curves[2 * count :]]
-    if np.isnan(fixed.jacobian[1]).any() or not _has_saddle(plane, params):
-        arms = []
+    arms = curves[2 * count :] if _has_saddle(plane, params, fixed) else ()
+    arms = [_finite(arm) for arm in arms]
     basin = _basin(plane, params, window, xs, fixed, arms)
     in_plane = plane == "p-s"
     return Portrait(
@@ -178,9 +177,9 @@ def _arms(plane, params, fixed, window):
     Along the stable eigenvector. The scale takes in a saddle outside the window, and counts
     only the coordinate that moves one way: p in the (p, s) plane.
     """
-    saddle = _positions(fixed.y)[1]
-    if np.isnan(saddle).any() or not _has_saddle(plane, params):
+    if not _has_saddle(plane, params, fixed):
         return np.ones((2, 2)), np.ones((2, 2))
+    saddle = _positions(fixed.y)[1]
     low = np.minimum(window.low, saddle)
     spans = np.maximum(window.low + window.spans, saddle) - low
     values, vectors = np.linalg.eig(fixed.jacobian[1])
@@ -191,10 +190,10 @@ def _arms(plane, params, fixed, window):
     return np.stack([saddle + step, saddle - step]), np.stack([spans, spans])
 
 
-def _has_saddle(plane, params):
-    """Whether p-* is isolated, and so has arms; at the critical decay it is a fold."""
+def _has_saddle(plane, params, fixed):
+    """Whether p-* exists, and by itself; at the critical decay it is a fold with arms."""
     decays = (params.eta_s,) if plane == "p-tau" else (params.eta_s, params.eta_p)
-    return min(decays) > 0
+    return min(decays) > 0 and not np.isnan(fixed.jacobian[1]).any()
 
 
 def _basin(plane, params, window, xs, fixed, arms):
@@ -233,17 +232,19 @@ def _nullclines(plane, params, window, xs, roots):
 
 def _resting(plane, params, window, xs):
     """Lines of fixed points: s = 0 if the predictor has no decay, p = p* if nothing has."""
+    found = []
     if plane != "p-s" or params.eta_p > 0:
-        return []
-    attracts = fields.growth(xs, params) <= 0
-    cuts = [0, *(np.flatnonzero(np.diff(attracts)) + 1), len(xs) - 1]
-    found = [
-        (np.array([[xs[first], 0.0], [xs[last], 0.0]]), bool(attracts[first]))
-        for first, last in zip(cuts, cuts[1:], strict=False)
-    ]
-    if params.eta_s == 0:
-        goal = params.tau / (1 + params.sigma2)
-        found.append((np.array([[goal, 0.0], [goal, window.y[1]]]), True))
+        return found
+    if window.y[0] == 0:
+        attracts = fields.growth(xs, params) <= 0
+        cuts = [0, *(np.flatnonzero(np.diff(attracts)) + 1), len(xs) - 1]
+        found += [
+            (np.array([[xs[first], 0.0], [xs[last], 0.0]]), bool(attracts[first]))
+            for first, last in zip(cuts, cuts[1:], strict=False)
+        ]
+    goal = params.tau / (1 + params.sigma2)
+    if params.eta_s == 0 and window.x[0] <= goal <= window.x[1]:
+        found.append((np.array([[goal, window.y[0]], [goal, window.y[1]]]), True))
     return found
 
 

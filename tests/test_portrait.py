@@ -120,6 +120,14 @@ def test_without_decay_its_lines_of_fixed_points_are_drawn():
     assert not drawn.separatrix
 
 
+@pytest.mark.parametrize(
+    "window", (Window((-0.5, 0.9), (0.1, 1.0)), Window((1.1, 2), (0.5, 1)))
+)
+def test_lines_of_fixed_points_outside_the_window_are_not_drawn(window):
+    drawn = draw("p-s", Params(eta=0.0), window)
+    assert drawn.resting == []
+
+
 def test_a_flow_that_leaves_the_plane_is_cut_at_its_edge():
     drawn = draw("p-s", Params(eta=0.01), Window((0.5, 0.7), (0.1, 0.2)))
     for curve in drawn.flow:
