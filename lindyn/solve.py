@@ -1,5 +1,6 @@
 """One solve, through diffrax: the reference that everything faster is held against."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -235,7 +236,7 @@ def _first_step(field, y0, args, ts):
 
 
 def _size(x):
-    return jnp.linalg.norm(x) / np.sqrt(x.size) if x.ndim == 2 else jnp.abs(x)
+    return jnp.linalg.norm(x) / math.sqrt(x.size) if x.ndim == 2 else jnp.abs(x)
 
 
 def _largest(y):
