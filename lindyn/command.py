@@ -86,12 +86,15 @@ def interval(flag: str, ends: tuple[float | int, float | int]) -> None:
         raise UsageError(f"{flag} {low:g} {high:g}: too narrow to draw")
 
 
-def redraw(name: str, config: Any) -> str:
-    """The command that gives the same output: the flags that are not at their defaults."""
+def redraw(name: str, config: Any, preset: Any) -> str:
+    """The command that gives the same output: the flags that differ from the preset's."""
     words = ["python", "-m", f"lindyn.{name}"]
+    if preset is not None:
+        words += ["--preset", preset.preset]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value == field.default or field.name in ("out", "json", "show", "preset"):
+        start = field.default if preset is None else getattr(preset, field.name)
+        if value == start or field.name in ("out", "json", "show", "preset"):
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
@@ -102,10 +105,10 @@ def redraw(name: str, config: Any) -> str:
     return shlex.join(words)
 
 
-def provenance(name: str, config: Any) -> dict[str, Any]:
+def provenance(name: str, config: Any, preset: Any = None) -> dict[str, Any]:
     """What every output file carries."""
     return {
-        "command": redraw(name, config),
+        "command": redraw(name, config, preset),
         "version": f"lindyn {version('lindyn')}",
         "parameters": {
             field.name: getattr(config, field.name)

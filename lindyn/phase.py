@@ -80,7 +80,7 @@ def draw(config: Config) -> int:
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
         plotting = meanwhile.submit(import_module, "lindyn.plot")
         drawn = _computed(config, panels, ranges)
-    about = command.provenance("phase", config)
+    about = command.provenance("phase", config, PRESETS.get(config.preset or ""))
     summaries = [_summary(panel) for panel in drawn]
     _write(config, plotting.result(), drawn, about, summaries, files)
     if config.json:
