@@ -120,7 +120,8 @@ def aligned_window(params: Params) -> tuple[Numbers, Numbers]:
 def decay_roots(params: Params) -> Float[Array, "2"]:
     """p-* (the edge of the trivial basin on the parabola) and p+*: the roots of (16).
 
-    [tau -+ sqrt(tau^2 - 4 a eta_s)] / 2a; NaN above the critical decay.
+    [tau -+ sqrt(tau^2 - 4 a eta_s)] / 2a; NaN above the critical decay. At any s, p at one
+    of them is a branch of the nullcline ds/dt = 0 of (12); the third branch is s = 0.
     """
     return _roots(params, Correlations(same=1 + params.sigma2, across=params.tau))
 
@@ -206,11 +207,6 @@ def predictor_nullcline(p: Numbers, params: Params) -> Numbers:
     Without decay it is s = 0 and the line p = tau/a instead.
     """
     return params.eta_p * p / (params.alpha_p * fields.gain(p, params))
-
-
-def encoder_nullclines(params: Params) -> Float[Array, "2"]:
-    """p at which ds/dt = 0 in (12), at any s: p-* and p+*. The third branch is s = 0."""
-    return decay_roots(params)
 
 
 def curriculum_nullclines(p: Numbers, params: Params) -> tuple[Array, Float[Array, "2 ..."]]:

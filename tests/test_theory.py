@@ -189,7 +189,7 @@ def test_nullclines_are_where_the_field_vanishes():
     p = jnp.linspace(-0.6, 0.6, 40)
     s = theory.predictor_nullcline(p, PARAMS)
     assert jnp.allclose(fields.modes_fixed_tau(0.0, Plane(p=p, s=s), PARAMS).p, 0, atol=1e-15)
-    roots = theory.encoder_nullclines(PARAMS)
+    roots = theory.decay_roots(PARAMS)
     at_roots = Plane(p=roots, s=jnp.array([0.7, 0.3]))
     assert jnp.allclose(fields.modes_fixed_tau(0.0, at_roots, PARAMS).s, 0, atol=1e-15)
     p = jnp.linspace(0.05, 1.2, 40)
