@@ -1,75 +1,78 @@
-"""Many independent solves in one program, each with steps of its own.
+"""Many independent small solves, each with steps of its own, at the speed of the hardware.
 
-Tsitouras' pair of order 5 with an embedded error of order 4: Ch. Tsitouras,
-"Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying
-assumption", Computers & Mathematics with Applications 62 (2011), table 1.
+The solves wait in rows of one array. A device keeps a few going side by side; every few steps
+those that are done write their row of results and the next take their place.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+from jax.core import Tracer
+from jaxtyping import ArrayLike, Float, Int, PyTree
+
+from lindyn import engine, lanes
+from lindyn.engine import Inputs, Layout, Plan
+from lindyn.lanes import (
+    DIVERGED as DIVERGED,
+    EVENT as EVENT,
+    EXHAUSTED as EXHAUSTED,
+    REACHED as REACHED,
+    STATUS as STATUS,
+)
 
 
 Y = TypeVar("Y")
-STATUS = (
-    "reached the end",
-    "the step size vanished: a solution that diverges, or a field that is not finite",
-    "too many steps",
-)
-REACHED, DIVERGED, EXHAUSTED = range(len(STATUS))
-
-STAGES = np.array([0.0, 0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0])
-WEIGHTS = np.zeros((7, 7))  # the last row is the step itself, whose rate the next can use
-WEIGHTS[1, :1] = 0.161
-WEIGHTS[2, :2] = -0.008480655492356989, 0.335480655492357
-WEIGHTS[3, :3] = 2.8971530571054935, -6.359448489975075, 4.3622954328695815
-WEIGHTS[4, :4] = (
-    5.325864828439257,
-    -11.748883564062828,
-    7.4955393428898365,
-    -0.09249506636175525,
-)
-WEIGHTS[5, :5] = (
-    5.86145544294642,
-    -12.92096931784711,
-    8.159367898576159,
-    -0.071584973281401,
-    -0.028269050394068383,
-)
-WEIGHTS[6, :6] = (
-    0.09646076681806523,
-    0.01,
-    0.4798896504144996,
-    1.379008574103742,
-    -3.290069515436081,
-    2.324710524099774,
-)
-ERROR = np.array(
-    [
-        0.0017800110522257773,
-        0.0008164344596567463,
-        -0.007880878010261994,
-        0.1447110071732629,
-        -0.5823571654525552,
-        0.45808210592918686,
-        -1 / 66,
-    ]
-)
+CHUNK = 1 << 17  # solves that wait on a device at a time
+ROOM = 1 << 24  # numbers that they and their results may hold
 
 
 class Ends(eqx.Module, Generic[Y]):
-    """What became of each solve: a leading axis of solves on every leaf."""
+    """What became of each solve, in NumPy arrays with a leading axis of solves."""
 
     y: Y
-    status: Int[Array, " solves"]  # an index into `STATUS`
-    steps: Int[Array, " solves"]  # accepted
-    rejected: Int[Array, " solves"]
+    t: Float[np.ndarray, " solves"]  # the end, or when the event held, or the last good step
+    status: Int[np.ndarray, " solves"]  # an index into `STATUS`
+    steps: Int[np.ndarray, " solves"]  # accepted
+    rejected: Int[np.ndarray, " solves"]
+    slots: int  # steps that were computed, those of idle lanes among them
+
+    @property
+    def wasted(self) -> float:
+        """The part of the work that did not advance a solve."""
+        return 1 - int(self.steps.sum()) / self.slots
+
+
+def final(
+    field: Callable,
+    y0: Y,
+    args: PyTree,
+    t1: Float[ArrayLike, "..."],
+    *,
+    t0: float = 0.0,
+    event: Callable | None = None,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    max_steps: int = 100_000,
+) -> Ends[Y]:
+    """dy/dt = field(t, y, args) from y0 at t0: the states at t1.
+
+    Leaves of y0 and args have a leading axis of solves, or are scalars that all share; so
+    has t1. Arrays of `field` that is itself a pytree are shared whatever their shape.
+
+    A solve stops at the first time at which `event(t, y, args)` is true, as seen at the ends
+    of its steps, and `Ends.t` is then that time to rounding. The error of a step stays below
+    rtol |y| + atol, for each matrix in its norm and for every other variable by itself. A
+    solve that fails leaves the others alone, says so in `Ends.status`, and its state is NaN.
+
+    All devices of all processes take part, and every process must make the same call.
+    ValueError for leading axes that differ, for bad tolerances and times.
+    """
+    end = np.asarray(t1, float)
+    return _solve(field, event, y0, args, t0, end, None, rtol, atol, max_steps)
 
 
 def states(
@@ -82,110 +85,188 @@ def states(
     atol: float = 1e-10,
     max_steps: int = 100_000,
 ) -> Ends[Y]:
-    """dy/dt = field(t, y, args) from y0 at ts[0], at each of the increasing `ts`.
+    """As `final`, at each of the times `ts`, increasing or decreasing, from y0 at ts[0].
 
-    Leaves of y0 and args have a leading axis of solves, or are scalars shared by all. The
-    leaves of `Ends.y` have axes (solves, times, ...). The error of a step stays below
-    rtol |y| + atol in every variable; steps end at `ts`. A solve that fails leaves the
-    others alone, says so in `status`, and has NaN from then on.
+    The leaves of `Ends.y` have axes (solves, times, ...). Times that a solve did not reach
+    hold NaN.
     """
-    y0, args = (jax.tree.map(jnp.asarray, tree) for tree in (y0, args))
-    sizes = {len(x) for x in jax.tree.leaves((y0, args)) if jnp.ndim(x) > 0}
-    if len(sizes) != 1:
-        raise ValueError(f"leading axes of y0 and args differ or are absent: {sizes}")
-    limits = jax.tree.map(jnp.asarray, (rtol, atol, max_steps))  # arrays are not compiled for
-    return _states(field, y0, args, jnp.asarray(ts, float), *limits)
+    ts = np.asarray(ts, float)
+    if ts.ndim != 1 or len(ts) < 2:
+        raise ValueError(f"ts has shape {ts.shape}: it must be a list of two times or more")
+    return _solve(field, None, y0, args, ts[0], ts[-1:][0], ts, rtol, atol, max_steps)
 
 
-class _Lanes(eqx.Module):
-    """The running state; lanes are the last axis, which the hardware's vectors run along."""
+class _Backward(eqx.Module):
+    """A field or an event, where time runs backward."""
 
-    t: Float[Array, " lanes"]
+    of: Any
+    sign: int = eqx.field(static=True)
+
+    def __call__(self, t, y, args):
+        value = self.of(-t, y, args)
+        return value if self.sign > 0 else jax.tree.map(jnp.negative, value)
+
+
+def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps):
+    for name, value, least in (("rtol", rtol, 0), ("max_steps", max_steps, 0)):
+        if not least < value < np.inf:
+            raise ValueError(f"{name} = {value}: it must be finite and above {least}")
+    if not 0 <= atol < np.inf:
+        raise ValueError(f"atol = {atol}: it must be finite and at least 0")
+    ways = np.sign(np.diff(ts) if ts is not None else end - t0)
+    way = -1.0 if np.any(ways < 0) else 1.0
+    if np.any(ways == -way) or not np.isfinite([t0, *np.ravel(end)]).all():
+        raise ValueError("times must be finite and all increase, or all decrease")
+    if ts is not None and np.any(ways == 0):
+        raise ValueError("two of ts are the same")
+    if way < 0:
+        field = _Backward(field, -1)
+        event = None if event is None else _Backward(event, 1)
+        t0, end, ts = -t0, -end, None if ts is None else -ts
+    problems = _Problems.of(y0, args, end)
+    number = lambda x: np.asarray(x, problems.dtype)
+    functions = jax.tree.map(lambda x: number(x) if isinstance(x, float) else x, (field, event))
+    arrays, static = eqx.partition(functions, eqx.is_array)
+    leaves, structure = jax.tree.flatten(static)
+    plan = Plan(
+        functions=(tuple(leaves), structure),
+        y=Layout.of(problems.first(problems.y)),
+        given=Layout.of(problems.first(problems.given)),
+        args=(jax.tree.structure(args), problems.differ),
+        order=lanes.order(rtol),
+        saved=ts is not None,
+        devices=tuple(jax.local_devices()),
+        kernel=True,
+    )
+    inputs = Inputs(
+        shared=[number(x) for x in problems.shared],
+        arrays=arrays,
+        t0=number(t0),
+        rtol=number(rtol),
+        atol=number(atol),
+        max_steps=np.asarray(max_steps, np.int32),
+        times=number([] if ts is None else ts[1:]),
+    )
+    y, rest, slots = _solved(problems, plan, inputs)
+    t, status, steps, rejected = rest
+    return Ends(y=y, t=way * t, status=status, steps=steps, rejected=rejected, slots=slots)
+
+
+class _Problems(NamedTuple):
+    """The problems, checked: leaves with an axis of solves, and those that are shared."""
+
     y: PyTree
-    rate: PyTree
-    h: Float[Array, " lanes"]  # what the error allows, before it is cut at a time to save
-    status: Int[Array, " lanes"]
-    steps: Int[Array, " lanes"]
-    rejected: Int[Array, " lanes"]
+    given: list[np.ndarray]  # of args
+    shared: list[np.ndarray]  # of args, scalars
+    differ: tuple[bool, ...]  # which leaves of args are given
+    end: np.ndarray
+    dtype: Any
 
-
-@eqx.filter_jit
-def _states(field, y0, args, ts, rtol, atol, max_steps):
-    lanes = next(len(x) for x in jax.tree.leaves((y0, args)) if jnp.ndim(x) > 0)
-    last = lambda x: jnp.moveaxis(x, 0, -1) if jnp.ndim(x) else jnp.full(lanes, x)
-    y0 = jax.tree.map(last, y0)
-    axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, args)
-    batched = jax.vmap(field, in_axes=(0, -1, axes), out_axes=-1)
-    f = lambda t, y: batched(t, y, args)
-    dtype = jax.tree.leaves(y0)[0].dtype
-    ts, rtol, atol = (x.astype(dtype) for x in (ts, rtol, atol))
-    least = 4 * jnp.finfo(ts.dtype).eps * jnp.max(jnp.abs(ts))
-
-    def ratio(error, y, after):
-        size = atol + rtol * jnp.maximum(jnp.abs(y), jnp.abs(after))
-        size = jnp.maximum(size, jnp.finfo(dtype).tiny)
-        return jnp.max((jnp.abs(error) / size).reshape(-1, lanes), axis=0)
-
-    def advance(lane, end):
-        going = (lane.t < end) & (lane.status == REACHED)
-        cut = lane.h >= end - lane.t
-        h = jnp.where(going, jnp.where(cut, end - lane.t, lane.h), 0)
-        y, rate, errors = _tsit5(f, lane.t, lane.y, lane.rate, h)
-        error = _over_leaves(jnp.maximum, jax.tree.map(ratio, errors, lane.y, y))
-        error = jnp.where(jnp.isfinite(error), error, jnp.inf)
-        good = error <= 1
-        keep = going & good
-        after = h * jnp.clip(0.9 * jnp.maximum(error, 1e-10) ** -0.2, 0.2, 5.0)
-        # A step that was cut short says nothing against the longer one.
-        after = jnp.maximum(after, jnp.where(good & cut, lane.h, 0))
-        vanished = ~good & (after < least)
-        exhausted = lane.steps + lane.rejected >= max_steps
-        status = jnp.where(vanished, DIVERGED, jnp.where(exhausted, EXHAUSTED, REACHED))
-        kept = lambda new, old: jnp.where(_per_lane(keep, old), new, old)
-        return _Lanes(
-            t=kept(jnp.where(cut, end, lane.t + h), lane.t),
-            y=jax.tree.map(kept, y, lane.y),
-            rate=jax.tree.map(kept, rate, lane.rate),
-            h=jnp.where(going, after, lane.h),
-            status=jnp.where(going, status, lane.status),
-            steps=lane.steps + keep,
-            rejected=lane.rejected + (going & ~good),
+    @classmethod
+    def of(cls, y0, args, t1):
+        leaves = jax.tree.leaves((y0, args, t1))
+        if any(isinstance(x, Tracer) for x in leaves):
+            raise TypeError("ensembles are programs of their own, not under jit or vmap")
+        y, args, end = jax.tree.map(np.asarray, (y0, args, t1))
+        sizes = {len(x) for x in jax.tree.leaves((y, args, end)) if x.ndim}
+        if len(sizes) != 1:
+            raise ValueError(f"leading axes of y0 and args differ or are absent: {sizes}")
+        wide = lambda x: x if x.ndim else np.broadcast_to(x, tuple(sizes))
+        args = jax.tree.leaves(args)
+        dtype = np.result_type(np.float32, *jax.tree.leaves(y))
+        return cls(
+            y=jax.tree.map(wide, y),
+            given=[x for x in args if x.ndim],
+            shared=[x for x in args if not x.ndim],
+            differ=tuple(x.ndim > 0 for x in args),
+            end=wide(end),
+            dtype=jax.dtypes.canonicalize_dtype(dtype),
         )
 
-    def reach(lane, end):
-        going = lambda lane: jnp.any((lane.t < end) & (lane.status == REACHED))
-        lane = jax.lax.while_loop(going, lambda lane: advance(lane, end), lane)
-        reached = lane.status == REACHED
-        return lane, jax.tree.map(
-            lambda y: jnp.where(_per_lane(reached, y), y, jnp.nan), lane.y
-        )
+    @property
+    def leaves(self):
+        return [*jax.tree.leaves(self.y), *self.given, self.end]
 
-    t, zero = jnp.full(lanes, ts[0]), jnp.zeros(lanes, int)
-    start = _Lanes(t, y0, f(t, y0), t * 0 + 1e-3 * (ts[-1] - ts[0]), zero, zero, zero)
-    lane, ys = jax.lax.scan(reach, start, ts[1:])
-    first = lambda y0, ys: jnp.moveaxis(jnp.concatenate([y0[None], ys]), -1, 0)
-    y = jax.tree.map(first, y0, ys)
-    return Ends(y=y, status=lane.status, steps=lane.steps, rejected=lane.rejected)
+    def first(self, tree):
+        return jax.tree.map(lambda x: x[0], tree)
 
-
-def _tsit5(f, t, y, rate, h):
-    """One step: the state after it, its rate, and the estimated error."""
-    rates, after = [rate], y
-    for stage, weights in zip(STAGES[1:], WEIGHTS[1:], strict=True):
-        move = lambda y, *ks: y + _per_lane(h, y) * _mix(weights, ks)  # noqa: B023
-        after = jax.tree.map(move, y, *rates)
-        rates.append(f(t + stage * h, after))
-    error = jax.tree.map(lambda *ks: _per_lane(h, ks[0]) * _mix(ERROR, ks), *rates)
-    return after, rates[-1], error
+    def rows(self, begin, end, out):
+        """Fills `out` (solves, width) with the problems begin ... end."""
+        at = 0
+        for x in self.leaves:
+            columns = x[begin:end].reshape(end - begin, -1)
+            out[:, at : at + columns.shape[1]] = columns
+            at += columns.shape[1]
 
 
-def _mix(weights, rates):
-    return sum(float(w) * k for w, k in zip(weights, rates, strict=False))
+def _solved(problems, plan, inputs):
+    run, devices = engine.compiled(plan), len(plan.devices)
+    total, saves = len(problems.end), len(inputs.times)
+    first, last = _share(total)
+    each = max(1, -(-(last - first) // devices))
+    width = plan.y.width * (1 + saves) + plan.given.width
+    chunk = min(CHUNK, 1 << max(6, (each - 1).bit_length()), 1 << (ROOM // width).bit_length())
+    rows = np.zeros((devices, chunk, plan.y.width + plan.given.width + 1), problems.dtype)
+    shape = lambda x: (last - first, *([1 + saves] * plan.saved), *x.shape[1:])
+    ys = [np.empty(shape(x), problems.dtype) for x in jax.tree.leaves(problems.y)]
+    rest = np.empty((last - first, 4))
+    slots = 0
+    for begin in range(first, last, chunk * devices):
+        end = min(last, begin + chunk * devices)
+        counts = _even(end - begin, devices)
+        bounds = begin + np.cumsum([0, *counts])
+        for device in range(devices):
+            a, b = bounds[device : device + 2]
+            problems.rows(a, b, rows[device, : b - a])
+        out, log, made = run(rows.reshape(-1, rows.shape[-1]), counts, inputs)
+        slots += int(np.sum(made))
+        out = np.asarray(out).reshape(devices, chunk, -1)
+        log = np.asarray(log).reshape(devices, chunk, saves, plan.y.width)
+        for device in range(devices):
+            a, b = bounds[device : device + 2] - first
+            _keep(out[device, : b - a], log[device, : b - a], problems, plan, a, b, ys, rest)
+    y = jax.tree.unflatten(plan.y.structure, ys)
+    rest = rest[:, 0].astype(problems.dtype), *rest[:, 1:].T.astype(np.int32)
+    return _everywhere((y, rest, slots), total)
 
 
-def _per_lane(x, like):
-    return jnp.expand_dims(x, range(like.ndim - 1))
+def _keep(out, log, problems, plan, a, b, ys, rest):
+    """Results of the solves a ... b, NaN where one did not get to its end."""
+    width, at = plan.y.width, 0
+    t, _, status, steps, rejected = out[:, width:].T
+    rest[a:b] = np.stack([t, status, steps, rejected], axis=1)
+    failed = status > EVENT
+    for y, start, shape in zip(ys, jax.tree.leaves(problems.y), plan.y.shapes, strict=True):
+        size = int(np.prod(shape))
+        if plan.saved:
+            y[a:b, 0] = start[a:b]
+            y[a:b, 1:] = log[..., at : at + size].reshape(b - a, -1, *shape)
+        else:
+            y[a:b] = out[:, at : at + size].reshape(b - a, *shape)
+            y[a:b][failed] = np.nan
+        at += size
 
 
-def _over_leaves(combine, tree):
-    return functools.reduce(combine, jax.tree.leaves(tree))
+def _even(count, parts):
+    return np.diff(np.linspace(0, count, parts + 1).astype(int))
+
+
+def _share(count):
+    """The solves of this process."""
+    bounds = np.cumsum([0, *_even(count, jax.process_count())])
+    return bounds[jax.process_index() : jax.process_index() + 2].tolist()
+
+
+def _everywhere(results, count):
+    """The results of all processes, in each."""
+    if jax.process_count() == 1:
+        return results
+    from jax.experimental import multihost_utils
+
+    shares = _even(count, jax.process_count())
+    padded = lambda x: np.concatenate([x, np.zeros_like(x[:1], shape=(1, *x.shape[1:]))])
+    longest = lambda x: x if len(x) == max(shares) else padded(x)
+    *arrays, slots = jax.tree.map(longest, results[:-1]), np.array(results[-1])
+    gathered = multihost_utils.process_allgather((*arrays, slots))
+    joined = lambda x: np.concatenate([part[:n] for part, n in zip(x, shares, strict=True)])
+    return (*jax.tree.map(joined, gathered[0]), int(gathered[1].sum()))

@@ -81,8 +81,8 @@ class Full(eqx.Module):
 class Online(eqx.Module):
     """The online network alone, where the target is a copy of it."""
 
-    W: Float[Array, "n2 n1"]
-    Wp: Float[Array, "n2 n2"]
+    W: Float[Array, "*solves n2 n1"]
+    Wp: Float[Array, "*solves n2 n2"]
 
 
 class Moments(eqx.Module):

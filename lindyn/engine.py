@@ -1,0 +1,352 @@
+"""The program that a device runs: rows of problems in, rows of results out.
+
+The problems wait in rows of one array. A device keeps some of them going side by side, its
+lanes; every few steps those that are done write their results and the next take their place.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import PyTree
+
+from lindyn import lanes
+from lindyn.lanes import Lanes, Method, Problem, RungeKutta, Taylor
+from lindyn.taylor import SHORT, Program, elementwise
+
+
+BLOCK = 8  # steps between looks at which solves are done
+CACHE = 1 << 15  # bytes: as many lanes as keep their coefficients in the first cache
+SAVES = 4  # that one Taylor step can make
+
+
+class Layout(NamedTuple):
+    """The columns of a row: the leaves of a pytree one after another."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, tree: PyTree) -> "Layout":
+        leaves, structure = jax.tree.flatten(tree)
+        return cls(tuple(tuple(x.shape) for x in leaves), structure)
+
+    @property
+    def width(self) -> int:
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def unpack(self, columns: Any) -> PyTree:
+        """(width, lanes) to leaves whose last axis is the lanes."""
+        leaves, at = [], 0
+        for shape in self.shapes:
+            size = int(np.prod(shape))
+            if shape == ():
+                leaves.append(columns[at])
+            else:
+                leaves.append(columns[at : at + size].reshape(*shape, columns.shape[-1]))
+            at += size
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def pack(tree: PyTree, *more: jax.Array) -> jax.Array:
+    """The inverse, and more columns: (lanes, width)."""
+    leaves = [*jax.tree.leaves(tree), *more]
+    columns = [x.reshape(-1, x.shape[-1]).astype(leaves[0].dtype) for x in leaves]
+    return jnp.concatenate(columns).T
+
+
+class Plan(NamedTuple):
+    """What is compiled for."""
+
+    functions: Any  # field and event without their arrays: leaves and structure
+    y: Layout
+    given: Layout  # those leaves of args that differ from solve to solve
+    args: Any  # the structure of args, and which leaves differ
+    order: int  # of the Taylor series, where the field has one
+    saved: bool  # states at times, not only the last
+    devices: tuple
+    kernel: bool  # one kernel of its own on a GPU, not XLA's
+
+
+class Inputs(NamedTuple):
+    """What all solves share."""
+
+    shared: list  # leaves of args
+    arrays: PyTree  # those of the field and the event
+    t0: Any
+    rtol: Any
+    atol: Any
+    max_steps: Any
+    times: Any  # at which states are saved
+
+
+class Setting(NamedTuple):
+    """A field with its method, at trace time."""
+
+    plan: Plan
+    inputs: Inputs
+    program: Program
+    method: Method
+    event: Callable | None
+    simple: bool  # nothing but arithmetic on the numbers of a few lanes
+    platform: str
+
+    @classmethod
+    def of(cls, plan: Plan, inputs: Inputs, dtype) -> "Setting":
+        leaves, structure = plan.functions
+        field, event = eqx.combine(inputs.arrays, jax.tree.unflatten(structure, leaves))
+        one = lambda shape=(): jax.ShapeDtypeStruct(shape, dtype)
+        y = jax.tree.unflatten(plan.y.structure, map(one, plan.y.shapes))
+        args = _whole(plan, inputs, map(one, plan.given.shapes))
+        program = Program(field, one(), y, args)
+        # Series of matrices cost more products than the stages of a Runge-Kutta method.
+        series = program.analytic and all(len(shape) < 2 for shape in plan.y.shapes)
+        simple = (
+            program.elementwise
+            and all(n <= SHORT for shape in plan.y.shapes for n in shape)
+            and (event is None or elementwise(jax.make_jaxpr(event)(one(), y, args).jaxpr))
+        )
+        method = Taylor(plan.order) if series else RungeKutta()
+        platform = plan.devices[0].platform
+        return cls(plan, inputs, program, method, event, simple, platform)
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.platform == "cpu"
+
+    def lanes(self, dtype) -> int:
+        if not self.on_cpu:
+            return 1 << 15
+        if not self.simple:  # products of matrices are work enough for one lane
+            return 1
+        held = self.method.order + 1 if isinstance(self.method, Taylor) else 14
+        room = CACHE // (self.plan.y.width * held * dtype.itemsize)
+        return int(np.clip(1 << max(room, 1).bit_length() - 1, 16, 128))
+
+    def problem(self, given: list) -> Problem:
+        structure, differ = self.plan.args
+        return Problem(
+            program=self.program,
+            args=_whole(self.plan, self.inputs, given),
+            many=jax.tree.unflatten(structure, differ),
+            rtol=self.inputs.rtol,
+            atol=self.inputs.atol,
+            keep=_apart if self.on_cpu else lambda x: x,
+        )
+
+    def holds(self, given: list) -> Callable | None:
+        if self.event is None:
+            return None
+        structure, differ = self.plan.args
+        axes = jax.tree.unflatten(structure, [-1 if many else None for many in differ])
+        event = jax.vmap(self.event, in_axes=(-1, -1, axes))
+        args = _whole(self.plan, self.inputs, given)
+        return lambda t, y: event(t, y, args)
+
+    def start(self, columns: Any) -> tuple[Lanes, list, jax.Array]:
+        """The solves of these columns at t0, what they are given, and their ends."""
+        y, end = self.plan.y.unpack(columns), columns[-1]
+        given = jax.tree.leaves(self.plan.given.unpack(columns[self.plan.y.width :]))
+        t = jnp.full_like(end, self.inputs.t0)
+        first = lanes.start(self.method, self.problem(given), t, y, end, self.holds(given))
+        return first, given, end
+
+    def advance(self, now: Lanes, given: list, end: jax.Array):
+        return lanes.advance(
+            self.method,
+            self.problem(given),
+            now,
+            end,
+            self.inputs.max_steps,
+            self.holds(given),
+        )
+
+
+def _whole(plan, inputs, given):
+    structure, differ = plan.args
+    given, shared = iter(given), iter(inputs.shared)
+    return jax.tree.unflatten(structure, [next(given) if x else next(shared) for x in differ])
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(plan: Plan) -> Callable:
+    """rows (devices * chunk, width), counts (devices), inputs -> results, saves, slots."""
+    mesh = Mesh(np.array(plan.devices), ("device",))
+    split, same = PartitionSpec("device"), PartitionSpec()
+    run = jax.shard_map(
+        functools.partial(_device, plan),
+        mesh=mesh,
+        in_specs=(split, split, same),
+        out_specs=split,
+        check_vma=False,
+    )
+    on_cpu = plan.devices[0].platform == "cpu"
+    options = {"xla_cpu_prefer_vector_width": 512} if on_cpu else None
+    return jax.jit(run, compiler_options=options)
+
+
+def _device(plan, rows, count, inputs):
+    setting = Setting.of(plan, inputs, rows.dtype)
+    if _has_kernel(setting):
+        from lindyn import kernel
+
+        out, slots = kernel.run(setting, rows, count[0])
+        log = jnp.zeros((0, plan.y.width), rows.dtype)
+    else:
+        out, log, slots = _refilled(setting, rows, count[0])
+    if setting.event is not None:
+        out = _located(setting, rows, out)
+    return out, log, jnp.reshape(slots, 1)
+
+
+def _has_kernel(setting):
+    if setting.platform != "gpu" or not setting.plan.kernel:
+        return False
+    from lindyn import kernel
+
+    if kernel.fits(setting):
+        return True
+    warnings.warn(
+        "no kernel of its own for this field: XLA's loop runs instead, and is slower",
+        stacklevel=2,
+    )
+    return False
+
+
+def _refilled(setting, rows, count):
+    chunk, times = len(rows), setting.inputs.times
+    size = min(setting.lanes(rows.dtype), chunk)
+
+    def start(ids):
+        now, given, end = setting.start(rows[jnp.minimum(ids, chunk - 1)].T)
+        return now, given, jnp.where(ids < count, end, now.t)
+
+    @jax.jit
+    def block(state):
+        return lax.scan(functools.partial(_step, setting), state, None, length=BLOCK)
+
+    def turn(carry):
+        state, ids, following, out, log, turns = carry
+        state, saves = _as_one(setting, block)(state)
+        now, given, end, saved = state
+        log = _write(log, saves, ids, times)
+        out = out.at[ids].set(_results(now), mode="drop")
+        done = ~lanes.going(now, end)
+        new = jnp.where(done, following + jnp.cumsum(done) - 1, ids)
+        pick = lambda new, old: jnp.where(lanes.each(done, new), new, old)
+        state = (
+            *jax.tree.map(pick, start(new), (now, given, end)),
+            jnp.where(done, 0, saved),
+        )
+        ids = jnp.where(new < count, new, chunk)
+        return state, ids, following + jnp.sum(done), out, log, turns + 1
+
+    ids = jnp.arange(size)
+    width = setting.plan.y.width
+    out = jnp.zeros((chunk, width + 5), rows.dtype)
+    log = jnp.full((chunk * len(times), width), jnp.nan, rows.dtype)
+    carry = (
+        (*start(ids), jnp.zeros_like(ids)),
+        jnp.where(ids < count, ids, chunk),
+        jnp.array(size),
+        out,
+        log,
+        0,
+    )
+    going = lambda carry: jnp.any(carry[1] < chunk)
+    *_, out, log, turns = lax.while_loop(going, turn, carry)
+    return out, log, turns * (BLOCK * size)
+
+
+def _results(now: Lanes):
+    return pack(now.y, now.t, now.h, now.status, now.steps, now.rejected)
+
+
+def _step(setting, state, _):
+    now, given, end, saved = state
+    if not setting.plan.saved:
+        now, _ = setting.advance(now, given, end)
+        return (now, given, end, saved), ([], [])
+    times, room = setting.inputs.times, SAVES if isinstance(setting.method, Taylor) else 1
+    last = len(times) - 1
+    target = jnp.where(saved > last, now.t, times[jnp.minimum(saved + room - 1, last)])
+    after, attempt = setting.advance(now, given, target)
+    ys, places = [], []
+    for place in (saved + i for i in range(room)):
+        time = times[jnp.minimum(place, last)]
+        hit = (after.t > now.t) & (place <= last) & (time <= after.t)
+        ys.append(attempt.y if room == 1 else attempt.at(time - now.t))
+        places.append(jnp.where(hit, place, -1))
+    saved = saved + sum((place >= 0).astype(saved.dtype) for place in places)
+    return (after, given, end, saved), (ys, places)
+
+
+def _write(log, saves, ids, times):
+    """States that were saved, to their rows: one for each solve and time."""
+    for y, place in zip(*saves, strict=True):
+        row = lanes.each(ids * len(times), place) + place
+        row = jnp.where(place < 0, len(log), row).reshape(-1)
+        flat = lambda x: jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
+        log = log.at[row].set(pack(jax.tree.map(flat, y)), mode="drop")
+    return log
+
+
+def _located(setting, rows, out):
+    """Results of solves that an event stopped, moved to where it begins to hold."""
+    width = setting.plan.y.width
+
+    @jax.jit
+    def move(y, given, t, h, status):
+        zero = jnp.zeros(t.shape, jnp.int32)
+        now = Lanes(t, y, h, status.astype(jnp.int32), zero, zero)
+        problem, holds = setting.problem(given), setting.holds(given)
+        assert holds is not None
+        now = lanes.locate(setting.method, problem, now, holds)
+        return now.y, now.t
+
+    def some(pair):
+        columns, found = (x.T for x in pair)
+        given = jax.tree.leaves(setting.plan.given.unpack(columns[width:]))
+        y, t = _as_one(setting, move)(
+            setting.plan.y.unpack(found), given, *found[width : width + 3]
+        )
+        return pack(y, t)
+
+    size = min(setting.lanes(rows.dtype), len(rows))
+    parts = lambda x: x.reshape(-1, size, x.shape[-1])
+    moved = lax.map(some, (parts(rows), parts(out))).reshape(len(out), width + 1)
+    return jnp.concatenate([moved, out[:, width + 1 :]], axis=1)
+
+
+def _as_one(setting, run: Callable) -> Callable:
+    """Calls it as one function of machine code: XLA otherwise starts each loop by itself."""
+    if not (setting.on_cpu and setting.simple):
+        return run
+
+    def call(*args):
+        with set_xla_metadata(inlineable="false", xla_cpu_small_call="true"):
+            return run(*args)
+
+    return call
+
+
+def _apart(tree: PyTree) -> PyTree:
+    """The same values, computed once: XLA on a CPU repeats shared work for each use of it.
+
+    A call that is not inlined ends a fusion.
+    """
+    with set_xla_metadata(inlineable="false"):
+        return _identity(tree)
+
+
+@jax.jit
+def _identity(tree):
+    return tree

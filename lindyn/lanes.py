@@ -1,0 +1,267 @@
+"""One step of many solves at once, each of its own length. Solves are the last axis.
+
+Two methods with one interface. `Taylor` for fields with a Taylor series: no step is tried in
+vain, since the coefficients say how far they reach. `RungeKutta` for the others: Prince and
+Dormand's pair of order 8(7), from diffrax.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from lindyn.taylor import Program, over
+
+
+STATUS = (
+    "reached the end",
+    "an event held",
+    "the step size vanished: a solution that diverges, or a field that is not finite",
+    "too many steps",
+)
+REACHED, EVENT, DIVERGED, EXHAUSTED = range(len(STATUS))
+DEFECT = 4.0  # times order + 1 and the tolerance: a polynomial this bad is not followed
+
+
+class Problem(NamedTuple):
+    """What a method needs of the solves that it advances."""
+
+    program: Program
+    args: PyTree
+    many: PyTree  # which leaves of args have an axis of solves
+    rtol: Any
+    atol: Any
+    keep: Callable  # stores a value instead of computing it for each use
+
+    def rate(self, t, y):
+        return self.program.rate(t, y, self.args, self.many, self.keep)
+
+    def ratio(self, error: PyTree, y: PyTree, after: PyTree) -> Array:
+        """The largest of |error| / (atol + rtol |y|) in each solve.
+
+        |y| is the size of a matrix as a whole, and each mode's own of everything else.
+        """
+        return functools.reduce(
+            jnp.maximum, map(self._ratio, *map(jax.tree.leaves, (error, y, after)))
+        )
+
+    def _ratio(self, error, y, after):
+        scale = self.rtol * jnp.maximum(_size(y), _size(after)) + self.atol
+        ratio = _size(error) / jnp.maximum(scale, _tiny(error.dtype))
+        return over(jnp.maximum, ratio)
+
+
+class Attempt(NamedTuple):
+    y: PyTree
+    h: Array  # the step taken, if it is good
+    good: Array
+    after: Array  # what the next attempt may use
+    at: Callable  # the state at a part of the step
+
+
+def order(rtol: float) -> int:
+    """Of the series that cost least, about e^2 between coefficients (Jorba and Zou, 3.1)."""
+    return max(4, round(1 - math.log(rtol) / 2))
+
+
+class Taylor(NamedTuple):
+    order: int
+
+    def first(self, problem, t, y, span):
+        return jnp.full_like(t, jnp.inf)
+
+    def attempt(self, problem: Problem, t, y, h, limit) -> Attempt:
+        c = problem.program.series(t, y, problem.args, problem.many, self.order, problem.keep)
+        last, above = (problem.ratio(c[k], y, y) for k in (self.order, self.order - 1))
+        bits = jnp.maximum(_log2(last) / self.order, _log2(above) / (self.order - 1))
+        reach = jnp.where(jnp.isfinite(last + above), jnp.exp2(-bits), 0)
+        h = problem.keep(jnp.minimum(jnp.minimum(reach, h), limit))
+        ahead = problem.keep(_horner(c, h))
+        scaled = lambda k: jax.tree.map(lambda x: k * x, c[k])
+        slope = _horner([scaled(k) for k in range(1, len(c))], h)
+        wrong = jax.tree.map(
+            lambda a, b: each(h, a) * (a - b), slope, problem.rate(t + h, ahead)
+        )
+        good = problem.ratio(wrong, y, ahead) <= DEFECT * (self.order + 1)
+        return Attempt(
+            y=ahead,
+            h=h,
+            good=good,
+            after=jnp.where(good, jnp.inf, h / 2),
+            at=lambda part: _horner(c, part),
+        )
+
+
+class RungeKutta(NamedTuple):
+    def first(self, problem, t, y, span):
+        rate = problem.rate(t, y)
+        largest = lambda tree: functools.reduce(
+            jnp.maximum, (over(jnp.maximum, jnp.abs(x)) for x in jax.tree.leaves(tree))
+        )
+        own = largest(y) / jnp.maximum(largest(rate), _tiny(t.dtype))
+        return jnp.clip(1e-3 * own, 1e-6 * span, span)
+
+    def attempt(self, problem: Problem, t, y, h, limit) -> Attempt:
+        cut = h >= limit
+        step = jnp.where(cut, limit, h)
+        ahead, error = _stages(problem, t, y, step)
+        ratio = problem.ratio(error, y, ahead)
+        ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
+        good = ratio <= 1
+        after = step * jnp.clip(0.9 * jnp.maximum(ratio, 1e-12) ** -0.125, 0.2, 5.0)
+        # A step that was cut short says nothing against the longer one.
+        after = jnp.maximum(after, jnp.where(good & cut, h, 0))
+        return Attempt(
+            y=ahead,
+            h=step,
+            good=good,
+            after=after,
+            at=lambda part: _stages(problem, t, y, part)[0],
+        )
+
+
+Method = Taylor | RungeKutta
+
+
+class Lanes(NamedTuple):
+    """The running state of many solves."""
+
+    t: Array
+    y: PyTree
+    h: Array  # what the method may use
+    status: Array
+    steps: Array
+    rejected: Array
+
+
+def start(method: Method, problem: Problem, t, y, end, holds=None) -> Lanes:
+    zero = jnp.zeros(t.shape, jnp.int32)
+    lanes = Lanes(t, y, method.first(problem, t, y, end - t), zero, zero, zero)
+    if holds is None:
+        return lanes
+    already = holds(t, y)
+    return lanes._replace(
+        h=jnp.where(already, 0, lanes.h), status=jnp.where(already, EVENT, REACHED)
+    )
+
+
+def going(lanes: Lanes, end: Array) -> Array:
+    return (lanes.t < end) & (lanes.status == REACHED)
+
+
+def advance(
+    method: Method, problem: Problem, lanes: Lanes, end: Array, max_steps, holds=None
+) -> tuple[Lanes, Attempt]:
+    """One attempt for each solve that is going, toward `end`.
+
+    `holds(t, y)` stops a solve at the start of the step after which it is true; `h` is then
+    the step.
+    """
+    run = going(lanes, end)
+    limit = jnp.where(run, end - lanes.t, 0)
+    attempt = method.attempt(problem, lanes.t, lanes.y, lanes.h, limit)
+    arrives = attempt.h >= limit
+    ahead = jnp.where(arrives, end, lanes.t + attempt.h)
+    eps = float(jnp.finfo(end.dtype).eps)
+    least = 4 * eps * jnp.maximum(jnp.abs(lanes.t), eps * jnp.abs(end))
+    vanished = ~(jnp.where(attempt.good, attempt.h, attempt.after) >= least) & ~(
+        attempt.good & arrives
+    )
+    exhausted = lanes.steps + lanes.rejected >= max_steps
+    status = jnp.where(vanished, DIVERGED, jnp.where(exhausted, EXHAUSTED, REACHED))
+    keep = run & attempt.good & ~vanished
+    after = attempt.after
+    if holds is not None:
+        stops = keep & holds(ahead, attempt.y)
+        status = jnp.where(stops, EVENT, status)
+        after = jnp.where(stops, attempt.h, after)
+        keep = keep & ~stops
+    kept = lambda new, old: jnp.where(each(keep, new), new, old)
+    return Lanes(
+        t=kept(ahead, lanes.t),
+        y=jax.tree.map(kept, attempt.y, lanes.y),
+        h=jnp.where(run, after, lanes.h),
+        status=jnp.where(run, status, lanes.status),
+        steps=lanes.steps + (run & attempt.good),
+        rejected=lanes.rejected + (run & ~attempt.good),
+    ), attempt
+
+
+def locate(method: Method, problem: Problem, lanes: Lanes, holds: Callable) -> Lanes:
+    """Moves solves that an event stopped to the first time at which it holds."""
+    stopped = lanes.status == EVENT
+    h = jnp.where(stopped, lanes.h, 0)
+    at = method.attempt(problem, lanes.t, lanes.y, h, h).at
+
+    def halve(_, bracket):
+        before, after = bracket
+        middle = (before + after) / 2
+        found = holds(lanes.t + middle, at(middle))
+        return jnp.where(found, before, middle), jnp.where(found, middle, after)
+
+    bits = jnp.finfo(h.dtype).nmant
+    _, h = jax.lax.fori_loop(0, bits, halve, (jnp.zeros_like(h), h))
+    y = jax.tree.map(lambda new, old: jnp.where(each(stopped, new), new, old), at(h), lanes.y)
+    return lanes._replace(t=lanes.t + h, y=y)
+
+
+@functools.cache
+def _tableau():
+    from diffrax import Dopri8
+
+    tableau = Dopri8.tableau
+    rows = [np.asarray(row) for row in tableau.a_lower]
+    return rows, np.asarray(tableau.c), np.asarray(tableau.b_sol), np.asarray(tableau.b_error)
+
+
+def _stages(problem, t, y, h):
+    """One step of order 8: the state after it and the estimated error."""
+    lower, nodes, weights, errors = _tableau()
+    rates = [problem.keep(problem.rate(t, y))]
+    move = lambda y, row: jax.tree.map(lambda y, *ks: y + each(h, y) * _mix(row, ks), y, *rates)
+    for row, node in zip(lower, nodes, strict=True):
+        inner = problem.keep(move(y, row))
+        rates.append(problem.keep(problem.rate(t + float(node) * h, inner)))
+    error = jax.tree.map(lambda *ks: each(h, ks[0]) * _mix(errors, ks), *rates)
+    return problem.keep(move(y, weights)), error
+
+
+def _mix(weights, rates):
+    terms = [float(w) * k for w, k in zip(weights, rates, strict=False) if w != 0]
+    return functools.reduce(jnp.add, terms)
+
+
+def _horner(c, h):
+    return functools.reduce(
+        lambda total, x: jax.tree.map(lambda x, total: x + each(h, x) * total, x, total),
+        reversed(c[:-1]),
+        c[-1],
+    )
+
+
+def each(x: Array, like: Array) -> Array:
+    """One number for each solve, with the axes of `like`."""
+    return jnp.expand_dims(x, range(like.ndim - 1))
+
+
+def _size(x):
+    """Of each matrix its norm over the root of its entries, else the absolute value."""
+    if x.ndim == 3:
+        return jnp.sqrt(over(jnp.add, jnp.square(x)) / math.prod(x.shape[:2]))
+    return jnp.abs(x)
+
+
+def _log2(x):
+    """Of x >= 0, to 0.09 from below, by reading its bits. Not finite if x is not."""
+    kind = jnp.finfo(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"int{kind.bits}"))
+    return bits.astype(x.dtype) * 2.0**-kind.nmant + (kind.minexp - 1)
+
+
+def _tiny(dtype):
+    return float(jnp.finfo(dtype).tiny)
