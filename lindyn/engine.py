@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
-from lindyn import lanes
+from lindyn import lanes, xla
 from lindyn.lanes import Lanes, Method, Problem, RungeKutta, Taylor
-from lindyn.taylor import SHORT, Program, elementwise
+from lindyn.rules import SHORT, elementwise
+from lindyn.taylor import Program
 
 
 BLOCK = 8  # steps between looks at which solves are done
-CACHE = 1 << 15  # bytes: as many lanes as keep their coefficients in the first cache
+CACHES = 1 << 15, 1 << 19  # bytes in which the coefficients or stages of the lanes stay
 SAVES = 4  # that one Taylor step can make
 
 
@@ -74,6 +74,7 @@ class Plan(NamedTuple):
     saved: bool  # states at times, not only the last
     devices: tuple
     kernel: bool  # one kernel of its own on a GPU, not XLA's
+    quick: bool  # to compile, not to run
 
 
 class Inputs(NamedTuple):
@@ -127,9 +128,14 @@ class Setting(NamedTuple):
             return 1 << 15
         if not self.simple:  # products of matrices are work enough for one lane
             return 1
-        held = self.method.order + 1 if isinstance(self.method, Taylor) else 14
-        room = CACHE // (self.plan.y.width * held * dtype.itemsize)
-        return int(np.clip(1 << max(room, 1).bit_length() - 1, 16, 128))
+        held = self.method.order + 1 if isinstance(self.method, Taylor) else 7
+        bytes_of_one = self.plan.y.width * held * dtype.itemsize
+        first, second = (max(size // bytes_of_one, 1) for size in CACHES)
+        least = 32 if second >= 32 else 16  # for loops over the lanes to be worth starting
+        return int(np.clip(1 << first.bit_length() - 1, least, 128))
+
+    def one_function(self, run: Callable) -> Callable:
+        return xla.one_function(run) if self.on_cpu and self.simple else run
 
     def problem(self, given: list) -> Problem:
         structure, differ = self.plan.args
@@ -139,17 +145,19 @@ class Setting(NamedTuple):
             many=jax.tree.unflatten(structure, differ),
             rtol=self.inputs.rtol,
             atol=self.inputs.atol,
-            keep=_apart if self.on_cpu else lambda x: x,
+            keep=xla.stored if self.on_cpu else lambda x: x,
         )
 
-    def holds(self, given: list) -> Callable | None:
-        if self.event is None:
-            return None
+    def label(self, given: list) -> Callable:
+        """The event of many solves."""
         structure, differ = self.plan.args
         axes = jax.tree.unflatten(structure, [-1 if many else None for many in differ])
-        event = jax.vmap(self.event, in_axes=(-1, -1, axes))
+        event = jax.vmap(self.event or (lambda t, y, args: 0), in_axes=(-1, -1, axes))
         args = _whole(self.plan, self.inputs, given)
         return lambda t, y: event(t, y, args)
+
+    def holds(self, given: list) -> Callable | None:
+        return None if self.event is None else lambda t, y: self.label(given)(t, y) != 0
 
     def start(self, columns: Any) -> tuple[Lanes, list, jax.Array]:
         """The solves of these columns at t0, what they are given, and their ends."""
@@ -189,7 +197,7 @@ def compiled(plan: Plan) -> Callable:
         check_vma=False,
     )
     on_cpu = plan.devices[0].platform == "cpu"
-    options = {"xla_cpu_prefer_vector_width": 512} if on_cpu else None
+    options = (xla.QUICK if plan.quick else {}) | (xla.VECTORS if on_cpu else {})
     return jax.jit(run, compiler_options=options)
 
 
@@ -202,7 +210,9 @@ def _device(plan, rows, count, inputs):
         log = jnp.zeros((0, plan.y.width), rows.dtype)
     else:
         out, log, slots = _refilled(setting, rows, count[0])
-    if setting.event is not None:
+    if setting.event is None:
+        out = out.at[:, plan.y.width + 1].set(0)  # no label
+    else:
         out = _located(setting, rows, out)
     return out, log, jnp.reshape(slots, 1)
 
@@ -222,59 +232,53 @@ def _has_kernel(setting):
 
 
 def _refilled(setting, rows, count):
-    chunk, times = len(rows), setting.inputs.times
+    chunk, times, width = len(rows), setting.inputs.times, setting.plan.y.width
     size = min(setting.lanes(rows.dtype), chunk)
 
-    def start(ids):
-        now, given, end = setting.start(rows[jnp.minimum(ids, chunk - 1)].T)
-        return now, given, jnp.where(ids < count, end, now.t)
-
-    @jax.jit
-    def block(state):
-        return lax.scan(functools.partial(_step, setting), state, None, length=BLOCK)
+    def work(state, columns, done, ids):
+        now, given, end = setting.start(columns)
+        other = now, given, jnp.where(ids < count, end, now.t), jnp.zeros_like(ids)
+        pick = lambda new, old: jnp.where(lanes.each(done, new), new, old)
+        state = jax.tree.map(pick, other, state)
+        state, saves = lax.scan(functools.partial(_step, setting), state, None, length=BLOCK)
+        now = state[0]
+        results = pack(now.y, now.t, now.h, now.status, now.steps, now.rejected)
+        saves = _rows_of(saves, ids, times, chunk) if setting.plan.saved else ()
+        return state, results, saves
 
     def turn(carry):
         state, ids, following, out, log, turns = carry
-        state, saves = _as_one(setting, block)(state)
-        now, given, end, saved = state
-        log = _write(log, saves, ids, times)
-        out = out.at[ids].set(_results(now), mode="drop")
+        now, _, end, _ = state
         done = ~lanes.going(now, end)
-        new = jnp.where(done, following + jnp.cumsum(done) - 1, ids)
-        pick = lambda new, old: jnp.where(lanes.each(done, new), new, old)
-        state = (
-            *jax.tree.map(pick, start(new), (now, given, end)),
-            jnp.where(done, 0, saved),
-        )
-        ids = jnp.where(new < count, new, chunk)
+        ids = jnp.where(done, following + jnp.cumsum(done) - 1, ids)
+        columns = rows[jnp.minimum(ids, chunk - 1)].T
+        state, results, saves = setting.one_function(work)(state, columns, done, ids)
+        out = out.at[ids].set(results, mode="drop")
+        if setting.plan.saved:
+            log = log.at[saves[0]].set(saves[1], mode="drop")
         return state, ids, following + jnp.sum(done), out, log, turns + 1
 
-    ids = jnp.arange(size)
-    width = setting.plan.y.width
+    def unfinished(carry):
+        (now, _, end, _), _, following, *_ = carry
+        return (following < count) | jnp.any(lanes.going(now, end))
+
+    ids = jnp.full(size, chunk)
+    columns = jax.ShapeDtypeStruct((rows.shape[1], size), rows.dtype)
+    nothing = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), (*jax.eval_shape(setting.start, columns), ids)
+    )
     out = jnp.zeros((chunk, width + 5), rows.dtype)
     log = jnp.full((chunk * len(times), width), jnp.nan, rows.dtype)
-    carry = (
-        (*start(ids), jnp.zeros_like(ids)),
-        jnp.where(ids < count, ids, chunk),
-        jnp.array(size),
-        out,
-        log,
-        0,
-    )
-    going = lambda carry: jnp.any(carry[1] < chunk)
-    *_, out, log, turns = lax.while_loop(going, turn, carry)
+    carry = nothing, ids, jnp.array(0), out, log, 0
+    *_, out, log, turns = lax.while_loop(unfinished, turn, carry)
     return out, log, turns * (BLOCK * size)
-
-
-def _results(now: Lanes):
-    return pack(now.y, now.t, now.h, now.status, now.steps, now.rejected)
 
 
 def _step(setting, state, _):
     now, given, end, saved = state
     if not setting.plan.saved:
         now, _ = setting.advance(now, given, end)
-        return (now, given, end, saved), ([], [])
+        return (now, given, end, saved), None
     times, room = setting.inputs.times, SAVES if isinstance(setting.method, Taylor) else 1
     last = len(times) - 1
     target = jnp.where(saved > last, now.t, times[jnp.minimum(saved + room - 1, last)])
@@ -285,68 +289,40 @@ def _step(setting, state, _):
         hit = (after.t > now.t) & (place <= last) & (time <= after.t)
         ys.append(attempt.y if room == 1 else attempt.at(time - now.t))
         places.append(jnp.where(hit, place, -1))
-    saved = saved + sum((place >= 0).astype(saved.dtype) for place in places)
-    return (after, given, end, saved), (ys, places)
+    place = jnp.stack(places)
+    saved = saved + jnp.sum((place >= 0).astype(saved.dtype), axis=0)
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *ys)
+    return (after, given, end, saved), (stacked, place)
 
 
-def _write(log, saves, ids, times):
-    """States that were saved, to their rows: one for each solve and time."""
-    for y, place in zip(*saves, strict=True):
-        row = lanes.each(ids * len(times), place) + place
-        row = jnp.where(place < 0, len(log), row).reshape(-1)
-        flat = lambda x: jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
-        log = log.at[row].set(pack(jax.tree.map(flat, y)), mode="drop")
-    return log
+def _rows_of(saves, ids, times, chunk):
+    """Where saved states belong, one row for each solve and time, and what they hold."""
+    ys, place = saves  # (block, at most in a step, ..., lanes)
+    row = lanes.each(ids * len(times), place) + place
+    row = jnp.where(place < 0, chunk * len(times), row).reshape(-1)
+    flat = lambda x: jnp.moveaxis(x, (0, 1), (-3, -2)).reshape(*x.shape[2:-1], -1)
+    return row, pack(jax.tree.map(flat, ys))
 
 
 def _located(setting, rows, out):
-    """Results of solves that an event stopped, moved to where it begins to hold."""
+    """Results of solves that an event stopped, moved to where it begins, and its value there.
+
+    The label takes the column of the step.
+    """
     width = setting.plan.y.width
 
-    @jax.jit
-    def move(y, given, t, h, status):
-        zero = jnp.zeros(t.shape, jnp.int32)
-        now = Lanes(t, y, h, status.astype(jnp.int32), zero, zero)
-        problem, holds = setting.problem(given), setting.holds(given)
-        assert holds is not None
-        now = lanes.locate(setting.method, problem, now, holds)
-        return now.y, now.t
-
-    def some(pair):
-        columns, found = (x.T for x in pair)
+    def move(columns, found):
         given = jax.tree.leaves(setting.plan.given.unpack(columns[width:]))
-        y, t = _as_one(setting, move)(
-            setting.plan.y.unpack(found), given, *found[width : width + 3]
-        )
-        return pack(y, t)
+        t, h, status = found[width : width + 3]
+        zero = jnp.zeros(t.shape, jnp.int32)
+        now = Lanes(t, setting.plan.y.unpack(found), h, (), status.astype(int), zero, zero)
+        problem, event = setting.problem(given), setting.label(given)
+        now = lanes.locate(setting.method, problem, now, lambda t, y: event(t, y) != 0)
+        label = jnp.where(now.status == lanes.EVENT, event(now.t, now.y), 0)
+        return pack(now.y, now.t, label)
 
     size = min(setting.lanes(rows.dtype), len(rows))
     parts = lambda x: x.reshape(-1, size, x.shape[-1])
-    moved = lax.map(some, (parts(rows), parts(out))).reshape(len(out), width + 1)
-    return jnp.concatenate([moved, out[:, width + 1 :]], axis=1)
-
-
-def _as_one(setting, run: Callable) -> Callable:
-    """Calls it as one function of machine code: XLA otherwise starts each loop by itself."""
-    if not (setting.on_cpu and setting.simple):
-        return run
-
-    def call(*args):
-        with set_xla_metadata(inlineable="false", xla_cpu_small_call="true"):
-            return run(*args)
-
-    return call
-
-
-def _apart(tree: PyTree) -> PyTree:
-    """The same values, computed once: XLA on a CPU repeats shared work for each use of it.
-
-    A call that is not inlined ends a fusion.
-    """
-    with set_xla_metadata(inlineable="false"):
-        return _identity(tree)
-
-
-@jax.jit
-def _identity(tree):
-    return tree
+    some = lambda pair: setting.one_function(move)(pair[0].T, pair[1].T)
+    moved = lax.map(some, (parts(rows), parts(out))).reshape(len(out), width + 2)
+    return jnp.concatenate([moved, out[:, width + 2 :]], axis=1)

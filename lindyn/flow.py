@@ -62,6 +62,7 @@ def follow(
         rtol=rtol,
         atol=1e-9 * rtol,  # the scale at a saddle may be far below the window's
         max_steps=20_000,
+        quick=True,
     )
     points = np.stack(jax.tree.leaves(chart(ends.y)), axis=-1)
     return points, np.asarray(ends.status)

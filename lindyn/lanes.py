@@ -1,8 +1,8 @@
 """One step of many solves at once, each of its own length. Solves are the last axis.
 
 Two methods with one interface. `Taylor` for fields with a Taylor series: no step is tried in
-vain, since the coefficients say how far they reach. `RungeKutta` for the others: Prince and
-Dormand's pair of order 8(7), from diffrax.
+vain, since the coefficients say how far they reach. `RungeKutta` for the others: Tsitouras'
+pair of order 5(4), with diffrax's copy of its coefficients.
 """
 
 import functools
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from lindyn.taylor import Program, over
+from lindyn.rules import over
+from lindyn.taylor import Program
 
 
 STATUS = (
@@ -61,6 +62,7 @@ class Attempt(NamedTuple):
     h: Array  # the step taken, if it is good
     good: Array
     after: Array  # what the next attempt may use
+    rate: PyTree  # at its end, if the method can use it again
     at: Callable  # the state at a part of the step
 
 
@@ -73,14 +75,15 @@ class Taylor(NamedTuple):
     order: int
 
     def first(self, problem, t, y, span):
-        return jnp.full_like(t, jnp.inf)
+        return jnp.full_like(t, jnp.inf), ()
 
-    def attempt(self, problem: Problem, t, y, h, limit) -> Attempt:
+    def attempt(self, problem: Problem, lanes: "Lanes", limit) -> Attempt:
+        t, y = lanes.t, lanes.y
         c = problem.program.series(t, y, problem.args, problem.many, self.order, problem.keep)
         last, above = (problem.ratio(c[k], y, y) for k in (self.order, self.order - 1))
         bits = jnp.maximum(_log2(last) / self.order, _log2(above) / (self.order - 1))
         reach = jnp.where(jnp.isfinite(last + above), jnp.exp2(-bits), 0)
-        h = problem.keep(jnp.minimum(jnp.minimum(reach, h), limit))
+        h = problem.keep(jnp.minimum(jnp.minimum(reach, lanes.h), limit))
         ahead = problem.keep(_horner(c, h))
         scaled = lambda k: jax.tree.map(lambda x: k * x, c[k])
         slope = _horner([scaled(k) for k in range(1, len(c))], h)
@@ -93,6 +96,7 @@ class Taylor(NamedTuple):
             h=h,
             good=good,
             after=jnp.where(good, jnp.inf, h / 2),
+            rate=(),
             at=lambda part: _horner(c, part),
         )
 
@@ -104,24 +108,25 @@ class RungeKutta(NamedTuple):
             jnp.maximum, (over(jnp.maximum, jnp.abs(x)) for x in jax.tree.leaves(tree))
         )
         own = largest(y) / jnp.maximum(largest(rate), _tiny(t.dtype))
-        return jnp.clip(1e-3 * own, 1e-6 * span, span)
+        return jnp.clip(1e-3 * own, 1e-6 * span, span), rate
 
-    def attempt(self, problem: Problem, t, y, h, limit) -> Attempt:
-        cut = h >= limit
-        step = jnp.where(cut, limit, h)
-        ahead, error = _stages(problem, t, y, step)
-        ratio = problem.ratio(error, y, ahead)
+    def attempt(self, problem: Problem, lanes: "Lanes", limit) -> Attempt:
+        cut = lanes.h >= limit
+        h = jnp.where(cut, limit, lanes.h)
+        ahead, rate, error = _stages(problem, lanes, h)
+        ratio = problem.ratio(error, lanes.y, ahead)
         ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
         good = ratio <= 1
-        after = step * jnp.clip(0.9 * jnp.maximum(ratio, 1e-12) ** -0.125, 0.2, 5.0)
+        after = h * jnp.clip(0.9 * jnp.maximum(ratio, 1e-10) ** -0.2, 0.2, 5.0)
         # A step that was cut short says nothing against the longer one.
-        after = jnp.maximum(after, jnp.where(good & cut, h, 0))
+        after = jnp.maximum(after, jnp.where(good & cut, lanes.h, 0))
         return Attempt(
             y=ahead,
-            h=step,
+            h=h,
             good=good,
             after=after,
-            at=lambda part: _stages(problem, t, y, part)[0],
+            rate=rate,
+            at=lambda part: _stages(problem, lanes, part)[0],
         )
 
 
@@ -134,6 +139,7 @@ class Lanes(NamedTuple):
     t: Array
     y: PyTree
     h: Array  # what the method may use
+    rate: PyTree  # where the method can use it again, else ()
     status: Array
     steps: Array
     rejected: Array
@@ -141,7 +147,8 @@ class Lanes(NamedTuple):
 
 def start(method: Method, problem: Problem, t, y, end, holds=None) -> Lanes:
     zero = jnp.zeros(t.shape, jnp.int32)
-    lanes = Lanes(t, y, method.first(problem, t, y, end - t), zero, zero, zero)
+    h, rate = method.first(problem, t, y, end - t)
+    lanes = Lanes(t, y, h, rate, zero, zero, zero)
     if holds is None:
         return lanes
     already = holds(t, y)
@@ -164,7 +171,7 @@ def advance(
     """
     run = going(lanes, end)
     limit = jnp.where(run, end - lanes.t, 0)
-    attempt = method.attempt(problem, lanes.t, lanes.y, lanes.h, limit)
+    attempt = method.attempt(problem, lanes, limit)
     arrives = attempt.h >= limit
     ahead = jnp.where(arrives, end, lanes.t + attempt.h)
     eps = float(jnp.finfo(end.dtype).eps)
@@ -186,6 +193,7 @@ def advance(
         t=kept(ahead, lanes.t),
         y=jax.tree.map(kept, attempt.y, lanes.y),
         h=jnp.where(run, after, lanes.h),
+        rate=jax.tree.map(kept, attempt.rate, lanes.rate),
         status=jnp.where(run, status, lanes.status),
         steps=lanes.steps + (run & attempt.good),
         rejected=lanes.rejected + (run & ~attempt.good),
@@ -196,7 +204,8 @@ def locate(method: Method, problem: Problem, lanes: Lanes, holds: Callable) -> L
     """Moves solves that an event stopped to the first time at which it holds."""
     stopped = lanes.status == EVENT
     h = jnp.where(stopped, lanes.h, 0)
-    at = method.attempt(problem, lanes.t, lanes.y, h, h).at
+    _, rate = method.first(problem, lanes.t, lanes.y, h)
+    at = method.attempt(problem, lanes._replace(h=h, rate=rate), h).at
 
     def halve(_, bracket):
         before, after = bracket
@@ -212,23 +221,22 @@ def locate(method: Method, problem: Problem, lanes: Lanes, holds: Callable) -> L
 
 @functools.cache
 def _tableau():
-    from diffrax import Dopri8
+    from diffrax import Tsit5
 
-    tableau = Dopri8.tableau
-    rows = [np.asarray(row) for row in tableau.a_lower]
-    return rows, np.asarray(tableau.c), np.asarray(tableau.b_sol), np.asarray(tableau.b_error)
+    tableau = Tsit5.tableau
+    return [np.asarray(row) for row in tableau.a_lower], tableau.c, tableau.b_error
 
 
-def _stages(problem, t, y, h):
-    """One step of order 8: the state after it and the estimated error."""
-    lower, nodes, weights, errors = _tableau()
-    rates = [problem.keep(problem.rate(t, y))]
-    move = lambda y, row: jax.tree.map(lambda y, *ks: y + each(h, y) * _mix(row, ks), y, *rates)
-    for row, node in zip(lower, nodes, strict=True):
-        inner = problem.keep(move(y, row))
-        rates.append(problem.keep(problem.rate(t + float(node) * h, inner)))
+def _stages(problem, lanes, h):
+    """One step: the state after it, its rate there, and the estimated error."""
+    rows, nodes, errors = _tableau()
+    rates, ahead = [lanes.rate], lanes.y
+    for row, node in zip(rows, nodes, strict=True):  # the last row is the step itself
+        move = lambda y, *ks: y + each(h, y) * _mix(row, ks)  # noqa: B023
+        ahead = problem.keep(jax.tree.map(move, lanes.y, *rates))
+        rates.append(problem.keep(problem.rate(lanes.t + float(node) * h, ahead)))
     error = jax.tree.map(lambda *ks: each(h, ks[0]) * _mix(errors, ks), *rates)
-    return problem.keep(move(y, weights)), error
+    return ahead, rates[-1], error
 
 
 def _mix(weights, rates):

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Literal, get_args
 
-import jax
 import numpy as np
 
 from lindyn import command, portrait, theory
@@ -76,7 +75,7 @@ def draw(config: Config) -> int:
     if config.show and not import_module("lindyn.plot").can_show():
         raise UsageError("--show: there is no display to open a window on")
     files = command.targets(config.out, "phase", config.format, FORMATS)
-    jax.config.update("jax_enable_x64", True)
+    command.start()
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
         plotting = meanwhile.submit(import_module, "lindyn.plot")
         drawn = _computed(config, panels, ranges)
@@ -277,4 +276,4 @@ def _number(value):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -4,15 +4,15 @@ Two planes. "p-s": (11)-(12), tau held fixed. "p-tau": (16) and (13) on the para
 the target moves.
 """
 
+import functools
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lindyn import ensemble, fields, flow, theory
+from lindyn import ensemble, fields, flow, theory, xla
 from lindyn.fields import Curriculum, Params, Plane
 from lindyn.flow import Window
 
@@ -136,7 +136,7 @@ def portrait(
     )
 
 
-@eqx.filter_jit
+@functools.partial(jax.jit, static_argnames="field", compiler_options=xla.QUICK)
 def _closed_forms(params, field):
     return theory.fixed_points(params, field), theory.decay_roots(params)
 

@@ -7,7 +7,6 @@ import sys
 import time
 from typing import Annotated
 
-import jax
 import jax.random as jr
 import tyro
 
@@ -48,7 +47,7 @@ def verify(config: Config) -> int:
     number("--seed", config.seed, 0, 2**31)
     chosen = _chosen(config.only)
     path = command.targets(config.out, "verify", (), ("json",))["json"]
-    jax.config.update("jax_enable_x64", True)
+    command.start()
     verdicts: list[Verdict] = []
     try:
         for claim in command.progress(chosen, "claims", label=lambda claim: claim.name):
@@ -127,4 +126,4 @@ def _table(verdicts):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -1,8 +1,15 @@
+import os
+import tempfile
+
 import jax
 import jax.random as jr
 import matplotlib as mpl
 import pytest
 
+
+# Programs that commands compile are kept for the other commands of this run, and no longer.
+_cache = tempfile.TemporaryDirectory()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)

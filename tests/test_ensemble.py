@@ -172,6 +172,61 @@ def test_an_event_that_holds_at_the_start_ends_there():
     assert ends.status.tolist() == [ensemble.EVENT, ensemble.REACHED]
 
 
+def test_an_event_may_say_which_of_several_it_is():
+    fate = lambda t, p, params: jnp.where(p < 0.01, 1, jnp.where(p > 0.6, 2, 0))
+    p0 = np.array([0.0, 0.02, 0.3, 0.65])
+    ends = ensemble.final(fields.parabola, p0, PARAMS, 1e3, event=fate)
+    assert ends.label.tolist() == [1, 1, 2, 2]
+    assert np.allclose(ends.y[1:3], [0.01, 0.6], rtol=1e-6)
+    assert ensemble.final(fields.parabola, p0, PARAMS, 1.0).label.tolist() == [0, 0, 0, 0]
+
+
+ODD = {
+    "nothing moves": (lambda t, y, args: jnp.zeros_like(y), np.eye(3), np.eye(3)),
+    "matrices at rest": (
+        lambda t, y, args: jnp.zeros((2, 2)),
+        np.ones((3, 2, 2)),
+        np.ones((3, 2, 2)),
+    ),
+    "time alone": (lambda t, y, args: t, np.zeros(3), np.full(3, 0.5)),
+    "two alike": (
+        lambda t, y, args: (y[1], y[0]),
+        (np.ones(3), np.ones(3)),
+        (np.full(3, np.e), np.full(3, np.e)),
+    ),
+    "one at rest": (
+        lambda t, y, args: (-y[0], jnp.zeros_like(y[1])),
+        (np.ones(3), np.ones(3)),
+        (np.full(3, np.exp(-1)), np.ones(3)),
+    ),
+    "sorted": (lambda t, y, args: -jnp.sort(y), np.ones((3, 2)), np.full((3, 2), np.exp(-1))),
+    "a loop": (
+        lambda t, y, args: -jax.lax.fori_loop(0, 2, lambda _, x: 0.5 * x, 4 * y),
+        np.ones(3),
+        np.full(3, np.exp(-1)),
+    ),
+    "a branch": (
+        lambda t, y, args: jax.lax.cond(y > 0, lambda y: -y, lambda y: y, y),
+        np.ones(3),
+        np.full(3, np.exp(-1)),
+    ),
+    "many modes": (
+        lambda t, y, args: -y * jnp.sum(y) / 40,
+        np.ones((3, 40)),
+        np.full((3, 40), 0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_fields(name):
+    """Whatever the operations, no crash of the compiler, and the right end at t = 1."""
+    field, y0, expected = ODD[name]
+    ends = ensemble.final(field, y0, None, 1.0)
+    for x, y in zip(jax.tree.leaves(ends.y), jax.tree.leaves(expected), strict=True):
+        assert np.allclose(x, y, rtol=1e-7)
+
+
 def test_a_series_that_begins_with_zeros_is_not_trusted():
     """dy/dt = t^20 from 0: every coefficient that is looked at vanishes, and y does not."""
     ends = ensemble.final(lambda t, y, args: t**20 + 0 * y, np.zeros(2), None, 2.0)
@@ -280,6 +335,7 @@ def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
     known = np.stack([ends.y.p, ends.y.w, ends.y.wa, ends.t])[:, : counts[0]]
     assert np.allclose(out[:, :4].T, known, atol=apart)
     assert np.array_equal(out[:, 5], ends.status[: counts[0]])
+    assert np.array_equal(out[:, 4], ends.label[: counts[0]])
     assert slots >= ends.steps[: counts[0]].sum()
     run = jax.jit(lambda rows, count, inputs: kernel.run(Setting(inputs), rows, count))
     Setting = lambda inputs: engine.Setting.of(plan, inputs, rows.dtype)

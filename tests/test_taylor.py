@@ -11,7 +11,8 @@ import pytest
 
 from lindyn import fields, predictors
 from lindyn.fields import Data, Full, Modes, Params
-from lindyn.taylor import NotAnalytic, Program
+from lindyn.rules import NotAnalytic
+from lindyn.taylor import Program
 
 
 ORDER = 5
