@@ -184,12 +184,32 @@ def _whole(plan, inputs, given):
     return jax.tree.unflatten(structure, [next(given) if x else next(shared) for x in differ])
 
 
+def run(plan: Plan, rows: np.ndarray, counts: np.ndarray, inputs: Inputs) -> Any:
+    """Rows (devices * chunk, width), of which each device has `counts`, to those of results,
+    those of saved states, and how many steps each device has computed."""
+    if plan in _NO_KERNEL:
+        plan = plan._replace(kernel=False)
+    try:
+        return compiled(plan)(rows, counts, inputs)
+    except Exception as error:
+        if plan.devices[0].platform != "gpu" or not plan.kernel:
+            raise
+        reason = str(error).strip().splitlines()[:1]
+        warnings.warn(f"{SLOWER}: {''.join(reason)}", stacklevel=2)
+        _NO_KERNEL.add(plan)
+        return run(plan, rows, counts, inputs)
+
+
+SLOWER = "XLA's loop runs instead of a kernel of its own, and is slower"
+_NO_KERNEL: set[Plan] = set()  # that could not be compiled
+
+
 @functools.lru_cache(maxsize=64)
 def compiled(plan: Plan) -> Callable:
-    """rows (devices * chunk, width), counts (devices), inputs -> results, saves, slots."""
+    """What `run` calls, for one plan."""
     mesh = Mesh(np.array(plan.devices), ("device",))
     split, same = PartitionSpec("device"), PartitionSpec()
-    run = jax.shard_map(
+    on_all = jax.shard_map(
         functools.partial(_device, plan),
         mesh=mesh,
         in_specs=(split, split, same),
@@ -198,7 +218,7 @@ def compiled(plan: Plan) -> Callable:
     )
     on_cpu = plan.devices[0].platform == "cpu"
     options = (xla.QUICK if plan.quick else {}) | (xla.VECTORS if on_cpu else {})
-    return jax.jit(run, compiler_options=options)
+    return jax.jit(on_all, compiler_options=options)
 
 
 def _device(plan, rows, count, inputs):
@@ -224,10 +244,7 @@ def _has_kernel(setting):
 
     if kernel.fits(setting):
         return True
-    warnings.warn(
-        "no kernel of its own for this field: XLA's loop runs instead, and is slower",
-        stacklevel=2,
-    )
+    warnings.warn(f"{SLOWER}: not for a field like this", stacklevel=2)
     return False
 
 

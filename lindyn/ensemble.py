@@ -206,50 +206,66 @@ class _Problems(NamedTuple):
 
 
 def _solved(problems, plan, inputs):
-    run, devices = engine.compiled(plan), len(plan.devices)
-    total, saves = len(problems.end), len(inputs.times)
-    first, last = _share(total)
+    """States, and t, label, status, steps, rejected: in chunks, on all devices."""
+    devices, saves = len(plan.devices), len(inputs.times)
+    first, last = _share(len(problems.end))
     each = max(1, -(-(last - first) // devices))
     width = plan.y.width * (1 + saves) + plan.given.width
     chunk = min(CHUNK, 1 << max(9, (each - 1).bit_length()), 1 << (ROOM // width).bit_length())
     rows = np.zeros((devices, chunk, plan.y.width + plan.given.width + 1), problems.dtype)
-    shape = lambda x: (last - first, *([1 + saves] * plan.saved), *x.shape[1:])
-    ys = [np.empty(shape(x), problems.dtype) for x in jax.tree.leaves(problems.y)]
-    rest = np.empty((last - first, 5))
+    found = _Found.of(problems, plan, last - first, saves)
     slots = 0
     for begin in range(first, last, chunk * devices):
-        end = min(last, begin + chunk * devices)
-        counts = _even(end - begin, devices)
-        bounds = begin + np.cumsum([0, *counts])
-        for device in range(devices):
-            a, b = bounds[device : device + 2]
-            problems.rows(a, b, rows[device, : b - a])
-        out, log, made = run(rows.reshape(-1, rows.shape[-1]), counts, inputs)
+        counts = _even(min(last - begin, chunk * devices), devices)
+        places = list(zip(begin + np.cumsum(counts) - counts, counts, strict=True))
+        for row, (at, count) in zip(rows, places, strict=True):
+            problems.rows(at, at + count, row[:count])
+        out, log, made = engine.run(plan, rows.reshape(-1, rows.shape[-1]), counts, inputs)
         slots += int(np.sum(made))
         out = np.asarray(out).reshape(devices, chunk, -1)
         log = np.asarray(log).reshape(devices, chunk, saves, plan.y.width)
-        for device in range(devices):
-            a, b = bounds[device : device + 2] - first
-            _keep(out[device, : b - a], log[device, : b - a], problems, plan, a, b, ys, rest)
-    y = jax.tree.unflatten(plan.y.structure, ys)
-    rest = rest[:, 0].astype(problems.dtype), *rest[:, 1:].T.astype(np.int32)
-    return _everywhere((y, rest, slots), total)
+        for results, saved, (at, count) in zip(out, log, places, strict=True):
+            found.keep(at - first, results[:count], saved[:count])
+    y = jax.tree.unflatten(plan.y.structure, found.y)
+    return _everywhere((y, found.rest, slots), len(problems.end))
 
 
-def _keep(out, log, problems, plan, a, b, ys, rest):
-    """Results of the solves a ... b, NaN where one did not get to its end."""
-    width, at = plan.y.width, 0
-    rest[a:b] = out[:, width:]
-    failed = rest[a:b, 2] > EVENT
-    for y, start, shape in zip(ys, jax.tree.leaves(problems.y), plan.y.shapes, strict=True):
-        size = int(np.prod(shape))
+class _Found(NamedTuple):
+    """Room for what becomes of the solves of this process."""
+
+    y: list[np.ndarray]
+    rest: list[np.ndarray]  # t, label, status, steps, rejected
+    saved: bool
+
+    @classmethod
+    def of(cls, problems, plan, count, saves):
+        times = (1 + saves,) if plan.saved else ()
+        room = lambda shape: np.empty((count, *times, *shape), problems.dtype)
+        found = cls(
+            y=[room(shape) for shape in plan.y.shapes],
+            rest=[np.empty(count, problems.dtype), *np.empty((4, count), np.int32)],
+            saved=plan.saved,
+        )
         if plan.saved:
-            y[a:b, 0] = start[a:b]
-            y[a:b, 1:] = log[..., at : at + size].reshape(b - a, -1, *shape)
-        else:
-            y[a:b] = out[:, at : at + size].reshape(b - a, *shape)
-            y[a:b][failed] = np.nan
-        at += size
+            first, last = _share(len(problems.end))
+            for y, start in zip(found.y, jax.tree.leaves(problems.y), strict=True):
+                y[:, 0] = start[first:last]
+        return found
+
+    def keep(self, at, out, log):
+        """Results of the solves from `at` on, NaN where one did not get to its end."""
+        solves, column = slice(at, at + len(out)), 0
+        failed = out[:, -3] > EVENT
+        for y in self.y:
+            shape = y.shape[2:] if self.saved else y.shape[1:]
+            columns = slice(column, column := column + int(np.prod(shape)))
+            if self.saved:
+                y[solves, 1:] = log[..., columns].reshape(*log.shape[:2], *shape)
+            else:
+                y[solves] = out[:, columns].reshape(len(out), *shape)
+                y[solves][failed] = np.nan
+        for x, values in zip(self.rest, out[:, column:].T, strict=True):
+            x[solves] = values
 
 
 def _even(count, parts):

@@ -42,19 +42,22 @@ class Problem(NamedTuple):
     def rate(self, t, y):
         return self.program.rate(t, y, self.args, self.many, self.keep)
 
-    def ratio(self, error: PyTree, y: PyTree, after: PyTree) -> Array:
-        """The largest of |error| / (atol + rtol |y|) in each solve.
+    def weights(self, *ys: PyTree) -> PyTree:
+        """1 / (atol + rtol |y|), for the largest |y| of several states.
 
         |y| is the size of a matrix as a whole, and each mode's own of everything else.
         """
-        return functools.reduce(
-            jnp.maximum, map(self._ratio, *map(jax.tree.leaves, (error, y, after)))
-        )
 
-    def _ratio(self, error, y, after):
-        scale = self.rtol * jnp.maximum(_size(y), _size(after)) + self.atol
-        ratio = _size(error) / jnp.maximum(scale, _tiny(error.dtype))
-        return over(jnp.maximum, ratio)
+        def weight(*xs):
+            scale = self.rtol * functools.reduce(jnp.maximum, map(_size, xs)) + self.atol
+            return 1 / jnp.maximum(scale, _tiny(xs[0].dtype))
+
+        return jax.tree.map(weight, *ys)
+
+    def worst(self, error: PyTree, weights: PyTree) -> Array:
+        """The largest error of each solve, in units of its tolerance."""
+        each_leaf = jax.tree.map(lambda e, w: over(jnp.maximum, _size(e) * w), error, weights)
+        return functools.reduce(jnp.maximum, jax.tree.leaves(each_leaf))
 
 
 class Attempt(NamedTuple):
@@ -80,7 +83,8 @@ class Taylor(NamedTuple):
     def attempt(self, problem: Problem, lanes: "Lanes", limit) -> Attempt:
         t, y = lanes.t, lanes.y
         c = problem.program.series(t, y, problem.args, problem.many, self.order, problem.keep)
-        last, above = (problem.ratio(c[k], y, y) for k in (self.order, self.order - 1))
+        weights = problem.weights(y)
+        last, above = (problem.worst(c[k], weights) for k in (self.order, self.order - 1))
         bits = jnp.maximum(_log2(last) / self.order, _log2(above) / (self.order - 1))
         reach = jnp.where(jnp.isfinite(last + above), jnp.exp2(-bits), 0)
         h = problem.keep(jnp.minimum(jnp.minimum(reach, lanes.h), limit))
@@ -90,7 +94,7 @@ class Taylor(NamedTuple):
         wrong = jax.tree.map(
             lambda a, b: each(h, a) * (a - b), slope, problem.rate(t + h, ahead)
         )
-        good = problem.ratio(wrong, y, ahead) <= DEFECT * (self.order + 1)
+        good = problem.worst(problem.keep(wrong), weights) <= DEFECT * (self.order + 1)
         return Attempt(
             y=ahead,
             h=h,
@@ -114,7 +118,7 @@ class RungeKutta(NamedTuple):
         cut = lanes.h >= limit
         h = jnp.where(cut, limit, lanes.h)
         ahead, rate, error = _stages(problem, lanes, h)
-        ratio = problem.ratio(error, lanes.y, ahead)
+        ratio = problem.worst(error, problem.weights(lanes.y, ahead))
         ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
         good = ratio <= 1
         after = h * jnp.clip(0.9 * jnp.maximum(ratio, 1e-10) ** -0.2, 0.2, 5.0)

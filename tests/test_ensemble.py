@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
 from jax.tree_util import Partial
 
 from lindyn import engine, ensemble, fields, kernel, predictors, solve
@@ -320,6 +321,7 @@ def asked(monkeypatch):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
 @pytest.mark.parametrize("dtype, rtol, apart", ((float, 1e-8, 1e-11), (np.float32, 1e-5, 1e-4)))
 def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
     """In Pallas' interpreter; and it lowers for CUDA."""
@@ -337,10 +339,18 @@ def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
     assert np.array_equal(out[:, 5], ends.status[: counts[0]])
     assert np.array_equal(out[:, 4], ends.label[: counts[0]])
     assert slots >= ends.steps[: counts[0]].sum()
-    run = jax.jit(lambda rows, count, inputs: kernel.run(Setting(inputs), rows, count))
-    Setting = lambda inputs: engine.Setting.of(plan, inputs, rows.dtype)
-    lowered = run.trace(rows, counts[0], inputs).lower(lowering_platforms=("cuda",))
+    run = jax.jit(lambda *args: kernel.run(setting._replace(inputs=args[2]), *args[:2]))
+    with jax.sharding.use_abstract_mesh(A_GPU):
+        traced = run.trace(rows, counts[0], inputs)
+        lowered = traced.lower(lowering_platforms=("cuda",))
     assert "triton" in lowered.as_text()
+
+
+A_GPU = AbstractMesh(
+    (1,),
+    ("device",),
+    abstract_device=AbstractDevice("NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu"),
+)
 
 
 def test_the_loop_lowers_for_accelerators(asked):

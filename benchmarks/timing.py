@@ -1,0 +1,179 @@
+"""Contestants timed in turn, so that a machine's drift meets them alike, and tables of it."""
+
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+
+REST = 0.05  # seconds between contestants: another library's threads may still be spinning
+
+
+@dataclass
+class Timing:
+    """The first call, which compiles, the seconds of later ones, and what the first gave."""
+
+    first: float
+    times: list[float]
+    result: Any
+
+    @property
+    def median(self):
+        return statistics.median(self.times)
+
+    @property
+    def compile(self):
+        return max(self.first - self.median, 0.0)
+
+
+def interleaved(jobs, rounds):
+    """`Timing` of each of the named functions, all called once and then in turn."""
+    timings = {}
+    for name, job in jobs.items():
+        _say(f"first call of {name}")
+        seconds, result = _timed(job)
+        timings[name] = Timing(seconds, [], result)
+    for turn in range(rounds):
+        _say(f"round {turn + 1} of {rounds}")
+        for name, job in jobs.items():
+            timings[name].times.append(_timed(job)[0])
+    _say("")
+    return timings
+
+
+def ratio(times, base, scale=1.0):
+    """The median over rounds of this time over another, times `scale`."""
+    return scale * statistics.median(a / b for a, b in zip(times, base, strict=True))
+
+
+def errors(ends, exact):
+    """For each lane, the first axis, the largest absolute difference in any leaf.
+
+    Of as many lanes as both have.
+    """
+    lanes = min(len(ends[0]), len(exact[0]))
+    apart = [
+        np.abs(x[:lanes] - y[:lanes]).reshape(lanes, -1)
+        for x, y in zip(ends, exact, strict=True)
+    ]
+    return np.concatenate(apart, axis=1).max(axis=1)
+
+
+def compared(jobs, sizes, rounds, exact):
+    """Numbers for each contestant that gives the leaves of its ends, and its steps.
+
+    `sizes` says how many solves each does. The ratio is to lindyn, for one solve.
+    """
+    timings = interleaved(jobs, rounds)
+    found = {}
+    for name, each in timings.items():
+        ends, steps = each.result
+        apart = errors(ends, exact)
+        found[name] = {
+            "solves": sizes[name],
+            "compile": each.compile,
+            "seconds": each.times,
+            "seconds a solve": each.median / sizes[name],
+            "steps": float(np.mean(steps)),
+            "error": [*np.quantile(apart, (0.5, 0.99)).tolist(), float(np.max(apart))],
+            "failed": int(np.sum(~np.isfinite(ends[0]).reshape(sizes[name], -1).all(axis=1))),
+        }
+        if "lindyn" in timings:
+            scale = sizes["lindyn"] / sizes[name]
+            found[name]["ratio"] = ratio(each.times, timings["lindyn"].times, scale)
+    return found
+
+
+def show(found, solves, title, unit):
+    """The table of what `compared` gave; `unit` is "us" or "ms"."""
+    print(f"\n{title}")
+    rows = [(name, *_cells(each, solves, unit)) for name, each in found.items()]
+    heads = f"contestant,solves,{unit}/solve,min,max,compile s,steps,error,99 %,max,failed"
+    table((*heads.split(","), "/ lindyn"), rows)
+    if any(each["solves"] < solves for each in found.values()):
+        print("* of the same problems only the first so many; the cost is per solve")
+
+
+def cost(found, unit):
+    """Median, least and most time of one solve."""
+    scale = {"us": 1e6, "ms": 1e3}[unit] / found["solves"]
+    times = found["seconds"]
+    return [scale * x for x in (statistics.median(times), min(times), max(times))]
+
+
+def _cells(found, solves, unit):
+    return (
+        f"{found['solves']}{'*' if found['solves'] < solves else ''}",
+        *(f"{x:.3g}" for x in cost(found, unit)),
+        f"{found['compile']:.2f}",
+        f"{found['steps']:.0f}",
+        *(f"{x:.1e}" for x in found["error"]),
+        f"{found['failed']}",
+        f"{found['ratio']:.2f}" if "ratio" in found else "",
+    )
+
+
+def installed(contestants, needs):
+    """The contestants whose library is there; a line on stderr for each that is not."""
+    there = lambda name: name not in needs or importlib.util.find_spec(needs[name])
+    for name in contestants:
+        if not there(name):
+            print(f"{name} is left out: {needs[name]} is not installed", file=sys.stderr)
+    return [name for name in contestants if there(name)]
+
+
+def facts(libraries, **more):
+    """What the numbers depend on, printed, and as a dictionary."""
+    versions = {name: _version(name) for name in ("jax", "diffrax", "numpy", *libraries)}
+    found = {
+        "date": date.today().isoformat(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **versions,
+        **more,
+    }
+    print(", ".join(f"{name} {value}" for name, value in found.items()))
+    return found
+
+
+def table(heads, rows):
+    """Columns as wide as they need to be, the first to the left."""
+    rows = [heads, *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (x.rjust(w) for x, w in zip(others, widths[1:], strict=True))
+        print("  ".join((first.ljust(widths[0]), *cells)).rstrip(), flush=True)
+
+
+def write(file, found):
+    with open(file, "w") as stream:
+        json.dump(found, stream, indent=1)
+        stream.write("\n")
+
+
+def _timed(job):
+    time.sleep(REST)
+    begin = time.perf_counter()
+    result = job()
+    return time.perf_counter() - begin, result
+
+
+def _say(text):
+    if sys.stderr.isatty():
+        print(f"\r{text:60s}\r", end="", file=sys.stderr, flush=True)
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
