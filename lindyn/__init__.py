@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         plot as plot,
         predictors as predictors,
         spectra as spectra,
+        sweep as sweep,
         theory as theory,
     )
     from lindyn.fields import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         fixed_points as fixed_points,
     )
 
-_MODULES = ("ensemble", "fields", "plot", "predictors", "spectra", "theory")
+_MODULES = ("ensemble", "fields", "plot", "predictors", "spectra", "sweep", "theory")
 _HOMES = {
     "fields": ("Data", "Full", "Modes", "Moments", "Params"),
     "solve": ("trajectory",),

@@ -1,0 +1,164 @@
+"""A computed map with all that is drawn over it and said about it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lindyn import curves
+from lindyn.curves import Agreement, Closed
+from lindyn.setting import Setting
+
+
+FINE = 601  # points a side on which curves are traced
+SHARES = {
+    "collapse": "share of modes that collapse",
+    "basin": "share of starts that collapse",
+    "escape-time": "share of modes that collapse",
+    "alignment-margin": "share of modes with K < 0 on the way",
+}
+SYMBOLS = {
+    "wd": r"\eta",
+    "wd-p": r"\eta_p",
+    "wd-s": r"\eta_s",
+    "alpha-p": r"\alpha_p",
+    "beta": r"\beta",
+    "sigma2": r"\sigma^2",
+    "tau": r"\tau",
+    "p0": "p_0",
+    "s0": "s_0",
+}
+
+
+class Line(NamedTuple):
+    """A curve: where `sign`, with a row for each of `y`, is zero."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    sign: np.ndarray
+    points: np.ndarray  # (many, 2), where it passes between neighbouring cells
+
+
+class Chart(NamedTuple):
+    setting: Setting
+    values: dict[str, np.ndarray]  # of `maps.compute`, with a row for each value of y
+    form: Closed | None
+    agreement: Agreement | None  # of the map with it, where the map says yes or no
+    lines: list[Line]
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.setting.x.at(np.arange(self.setting.x.count))
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.setting.y.at(np.arange(self.setting.y.count))
+
+
+def chart(setting: Setting, values: dict[str, np.ndarray]) -> Chart:
+    """Of the values of all cells."""
+    shape = setting.y.count, setting.x.count
+    values = {name: x.reshape(shape) for name, x in values.items()}
+    form, answers = curves.closed(setting), curves.told(setting, values)
+    if form is None:
+        return Chart(setting, values, None, None, [])
+    compared = None if answers is None else curves.agreement(setting, form, answers)
+    lines = [_line(setting, curve) for curve in form.curves]
+    return Chart(setting, values, form, compared, lines)
+
+
+def _line(setting, curve):
+    x, y = setting.x, setting.y
+    j, i = np.indices((y.count, x.count)).astype(float)
+    at_cells = curves.over(setting, curve.sign, i, j)
+    i_zero, j_zero = curves.zeros(setting, curve.sign, at_cells).T
+    points = np.stack([x.at(i_zero), y.at(j_zero)], axis=1)
+    i, j = (np.linspace(0, axis.count - 1, FINE) for axis in (x, y))
+    sign = curves.over(setting, curve.sign, *np.meshgrid(i, j))
+    return Line(curve.name, x.at(i), y.at(j), sign, points[np.lexsort(points.T)])
+
+
+def report(chart: Chart) -> dict[str, Any]:
+    """What there is to say, but for the map itself."""
+    setting, values = chart.setting, chart.values
+    value = values["value"]
+    known = np.isfinite(value)
+    content = {
+        "field": "modes" if setting.moving else "fixed-tau",
+        "fixed": dict(setting.fixed),
+        "start": _start(setting),
+        "time": setting.time,
+        "solves": setting.cells * setting.starts,
+        "least": float(np.min(value[known], initial=np.inf)),
+        "greatest": float(np.max(value[known], initial=-np.inf)),
+        "share": _share(setting.quantity, value, values["undecided"] + values["failed"]),
+        "undecided": int(values["undecided"].sum()),
+        "failed": int(values["failed"].sum()),
+        "closed_form": None,
+    }
+    if chart.form is None:
+        return content
+    found = chart.agreement
+    content["closed_form"] = {
+        "says": chart.form.says,
+        "distance_in_cells": found and found.cells,
+        "distance_along_x": found and found.along_x,
+        "cells_that_differ": found and found.differ,
+        "curves": {
+            line.name: [[float(f"{x:.6g}") for x in point] for point in line.points]
+            for line in chart.lines
+        },
+    }
+    return content
+
+
+def _share(quantity, value, open_):
+    told = open_ == 0 if quantity == "escape-time" else np.isfinite(value)
+    if quantity not in SHARES or not told.any():
+        return None
+    yes = {"escape-time": np.isnan(value), "alignment-margin": value < 0}.get(quantity, value)
+    return float(np.mean(yes[told]))
+
+
+def _start(setting):
+    goal = "1/(1 + sigma2)" if setting.moving else "tau/(1 + sigma2)"
+    if setting.quantity == "basin":
+        (low, high), (bottom, top) = setting.p_range, setting.s_range
+        return (
+            f"{setting.starts} at random in every cell, p from {low:g} to {high:g} p* and"
+            f" s from {bottom:g} to {top:g} p*^2/alpha_p, p* = {goal}"
+        )
+    given = {setting.x.name, setting.y.name, *setting.fixed}
+    p = "p0" if "p0" in given else f"p0 = {setting.part:g} {goal}"
+    return p + (", s0" if "s0" in given else ", s0 = p0^2/alpha_p")
+
+
+def title(setting: Setting) -> str:
+    at = f"at $t = {setting.time:.4g}$"
+    return {
+        "collapse": "Which modes collapse",
+        "basin": "How many of random starts collapse",
+        "p": f"Eigenvalue of the predictor {at}",
+        "s": f"Eigenvalue of the features' correlation {at}",
+        "escape-time": "How long modes take to half of their goal $p_+^*$",
+        "alignment-margin": "Whether modes align all the way",
+        "alignment": f"How a small misalignment has changed {at}",
+    }[setting.quantity]
+
+
+def note(setting: Setting) -> str:
+    """The parameters that do not vary, and the start."""
+    symbols = SYMBOLS | ({"tau": r"\tau_0"} if setting.moving else {})
+    parts = [f"${symbols[name]} = {x:.4g}$" for name, x in setting.fixed.items()]
+    goal = r"1/(1+\sigma^2)" if setting.moving else r"\tau/(1+\sigma^2)"
+    square = goal.replace(r"\tau", r"\tau^2") + "^2"
+    given = {setting.x.name, setting.y.name, *setting.fixed}
+    if setting.quantity == "basin":
+        (low, high), (bottom, top) = setting.p_range, setting.s_range
+        parts.append(rf"$p_0\in[{low:g}, {high:g}]\,{goal}$")
+        parts.append(rf"$\alpha_p s_0\in[{bottom:g}, {top:g}]\,{square}$")
+    elif "p0" not in given:
+        parts.append(rf"$p_0 = {setting.part:g}\,{goal}$")
+    if setting.quantity != "basin" and "s0" not in given:
+        parts.append(r"$s_0 = p_0^2/\alpha_p$")
+    return ",  ".join(parts)

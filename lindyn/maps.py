@@ -1,0 +1,220 @@
+"""Maps over two parameters of what becomes of a mode: what the sweep command computes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Int
+
+from lindyn import basins, ensemble, fields, theory
+from lindyn.fields import Modes, Numbers, Params, Plane
+from lindyn.setting import Cells, Setting
+
+
+SURVIVES, COLLAPSES, UNDECIDED, FAILED = range(4)
+TURNS = 8  # of K along a solution; those near a focus never end, and become small
+LEAST = {False: 1e-14, True: 1e-200}  # of p and log s, or p, w and wa, before rtol counts
+
+
+def compute(setting: Setting, cells: Int[np.ndarray, " cells"]) -> dict[str, np.ndarray]:
+    """Of the cells with these numbers: "value", and solves "undecided" and "failed".
+
+    A value is NaN where that is all of them, and an escape time where the mode collapses.
+    """
+    j, i = np.divmod(cells, setting.x.count)
+    return QUANTITIES[setting.quantity](setting, setting.place(i, j))
+
+
+def flow(t: Numbers, y: Any, args: tuple[Params, Any]) -> Any:
+    """(11)-(13), or (11)-(12) in p and log s: s may fall below any float, and come back."""
+    if isinstance(y, Modes):
+        return fields.modes(t, y, args[0])
+    rate = fields.modes_fixed_tau(t, _state(y), args[0])
+    return Plane(p=rate.p, s=2 * fields.growth(y.p, args[0]))
+
+
+class Tracked(NamedTuple):
+    """A solution, and the factor by which a commutator on it has changed."""
+
+    y: Any
+    log10: Numbers
+
+
+def tracked(t: Numbers, y: Tracked, args: tuple[Params, Any]) -> Tracked:
+    return Tracked(flow(t, y.y, args), _mixing(y.y, args[0]))
+
+
+def decided(t: Numbers, y: Any, args: Any) -> Any:
+    return basins.decided(_state(y), *args)
+
+
+def escaped(t: Numbers, y: Any, args: Any) -> Any:
+    """p is half of p*, or never will be."""
+    (params, goal), state = args, _state(y)
+    never = basins.doomed(state, params, basins.ROOM) | basins.rests(state, params)
+    return (y.p >= goal.p / 2) | never
+
+
+def turned(t: Numbers, y: Any, args: Any) -> Any:
+    """K has begun to rise, or to fall: whichever is waited for, by the sign in args."""
+    params, sign = args
+    return sign * margin_and_rate(y, params)[1] >= 0
+
+
+def margin(y: Any, params: Params) -> Any:
+    """`theory.alignment_margin`, with the tau of the moment if the target moves."""
+    if isinstance(y, Modes):
+        params = eqx.tree_at(lambda params: params.tau, params, y.wa / y.w)
+    return theory.alignment_margin(y.p, _state(y).s, params)
+
+
+def margin_and_rate(y: Any, params: Params) -> Any:
+    return jax.jvp(lambda y: margin(y, params), (y,), (flow(0.0, y, (params, None)),))
+
+
+def _mixing(y, params):
+    """(9) for two modes like this one: their entry of [F, Wp] decays at the rate 2K."""
+    return -2 * margin(y, params) / np.log(10)
+
+
+def _state(y) -> Any:
+    return y if isinstance(y, Modes) else Plane(p=y.p, s=jnp.exp(y.s))
+
+
+def _start(setting, cells):
+    p, s, tau = np.broadcast_arrays(*map(np.asarray, (cells.p, cells.s, cells.tau)))
+    if setting.moving:
+        return jax.tree.map(np.asarray, Modes.of(p=p, s=s, tau=tau))
+    with np.errstate(divide="ignore"):
+        return Plane(p=p, s=np.log(s))
+
+
+def _final(setting, field, y0, args, t1, event=None):
+    atol = LEAST[setting.moving]
+    return ensemble.final(field, y0, args, t1, event=event, rtol=setting.rtol, atol=atol)
+
+
+def _wide(*trees):
+    """Arrays of one length: one number for each solve."""
+    size = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(trees)))
+    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, float), size), trees)
+
+
+def _goals(params):
+    return jax.tree.map(np.asarray, _goals_of(params))
+
+
+_goals_of = eqx.filter_jit(jax.vmap(basins.goal))
+
+
+@eqx.filter_jit
+def _verdicts(y, params, goal):
+    y = _state(y)
+    return basins.safe(y, params, goal), basins.doomed(y, params)
+
+
+def fates(setting: Setting, params: Params, y0: Plane | Modes) -> np.ndarray:
+    """SURVIVES, COLLAPSES, UNDECIDED or FAILED, once it is certain."""
+    y0, params = _wide(y0, params)
+    goal = _goals(params)
+    ends = _final(setting, flow, y0, (params, goal), setting.time, decided)
+    safe, doomed = _verdicts(ends.y, params, goal)
+    code = np.select([safe, doomed], [SURVIVES, COLLAPSES], UNDECIDED)
+    return np.where(ends.status > ensemble.EVENT, FAILED, code)
+
+
+def _told(value, code):
+    counts = {"undecided": code == UNDECIDED, "failed": code == FAILED}
+    value = np.where(code >= UNDECIDED, np.nan, value)
+    return {"value": value, **{key: x.astype(np.uint32) for key, x in counts.items()}}
+
+
+def _collapse(setting, cells):
+    code = fates(setting, cells.params, _start(setting, cells))
+    return _told(code == COLLAPSES, code)
+
+
+def _basin(setting, cells):
+    """The share, and the binomial standard error of it. All cells have the same starts."""
+    unit = jr.uniform(jr.key(setting.seed), (2, setting.starts), float)
+    low, high = np.transpose([setting.p_range, setting.s_range])[..., None]
+    p, s = low + np.asarray(unit) * (high - low)
+    params, _ = _wide(cells.params, cells.p)
+    params, tau = jax.tree.map(
+        lambda x: np.repeat(x, setting.starts), (params, _wide(cells.tau, params.tau)[0])
+    )
+    goal = params.tau / (1 + params.sigma2)
+    many = len(goal) // setting.starts
+    p, s = np.tile(p, many) * goal, np.tile(s, many) * goal**2 / params.alpha_p
+    code = fates(setting, params, _start(setting, Cells(params, p, s, tau)))
+    count = lambda which: np.sum(code.reshape(many, -1) == which, axis=1, dtype=np.uint32)
+    known = count(COLLAPSES) + count(SURVIVES)
+    share = count(COLLAPSES) / np.where(known, known, np.nan)
+    error = np.sqrt(share * (1 - share) / known)
+    counts = {"undecided": count(UNDECIDED), "failed": count(FAILED)}
+    return {"value": share, "error": error, **counts}
+
+
+def _at_the_end(setting, cells):
+    y0, params = _wide(_start(setting, cells), cells.params)
+    ends = _final(setting, flow, y0, (params, None), setting.time)
+    value = ends.y.p if setting.quantity == "p" else np.asarray(_state(ends.y).s)
+    return _told(value, np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES))
+
+
+def _escape_time(setting, cells):
+    """Until p is half of p*, of modes that survive."""
+    y0, params = _wide(_start(setting, cells), cells.params)
+    ends = _final(setting, flow, y0, (params, _goals(params)), setting.time, escaped)
+    code = fates(setting, params, ends.y)
+    late = (code == SURVIVES) & (ends.status == ensemble.REACHED)
+    code = np.where(late, UNDECIDED, code)
+    value = np.where(code == SURVIVES, ends.t, np.nan)
+    return _told(value, code)
+
+
+def _alignment_margin(setting, cells):
+    """The least K on the way, from one minimum of it to the next."""
+    y, params = _wide(_start(setting, cells), cells.params)
+    left = np.full(len(y.p), setting.time)
+    least, rate = _margins(y, params)
+    failed, sign = np.zeros(len(left), bool), np.where(rate < 0, 1.0, -1.0)
+    for _ in range(TURNS):
+        ends = _final(setting, flow, y, (params, sign), left, turned)
+        failed |= ends.status > ensemble.EVENT
+        left = np.where(ends.status == ensemble.EVENT, left - ends.t, 0)
+        least = np.fmin(least, _margins(ends.y, params)[0])
+        if not left.any():
+            break
+        y, sign = ends.y, -sign
+    return _told(least, np.where(failed, FAILED, SURVIVES))
+
+
+def _margins(y, params):
+    return jax.tree.map(np.asarray, _margins_of(y, params))
+
+
+_margins_of = eqx.filter_jit(margin_and_rate)
+
+
+def _alignment(setting, cells):
+    y0, params = _wide(_start(setting, cells), cells.params)
+    y0 = Tracked(y0, np.zeros(len(y0.p)))
+    ends = _final(setting, tracked, y0, (params, None), setting.time)
+    code = np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES)
+    return _told(ends.y.log10, code)
+
+
+QUANTITIES: dict[str, Callable] = {
+    "collapse": _collapse,
+    "basin": _basin,
+    "p": _at_the_end,
+    "s": _at_the_end,
+    "escape-time": _escape_time,
+    "alignment-margin": _alignment_margin,
+    "alignment": _alignment,
+}

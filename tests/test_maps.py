@@ -1,0 +1,310 @@
+"""Maps against closed forms, other solvers and brute force."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import scipy.integrate
+
+from lindyn import basins, curves, ensemble, fields, maps, theory
+from lindyn.fields import Modes, Moments, Params, Plane
+from lindyn.setting import Axis, Setting
+from lindyn.solve import trajectory
+
+
+FIXED = {"wd": 0.05, "alpha-p": 1.0, "sigma2": 0.0, "tau": 1.0}
+WD, TAU = Axis("wd", 0.0, 0.3, 40), Axis("tau", 0.3, 1.0, 40)
+
+
+def ask(quantity, x, y, *, fixed=None, **more):
+    fixed = {**FIXED, **(fixed or {})}
+    for axis in (x, y):
+        fixed.pop(axis.name, None)
+    return Setting(quantity, x, y, fixed, **more)
+
+
+def solved(setting):
+    values = maps.compute(setting, np.arange(setting.cells))
+    return {name: x.reshape(setting.y.count, setting.x.count) for name, x in values.items()}
+
+
+def compared(setting):
+    values = solved(setting)
+    form, told = curves.closed(setting), curves.told(setting, values)
+    assert form is not None and told is not None
+    assert values["failed"].sum() == 0
+    return values, curves.agreement(setting, form, told)
+
+
+@pytest.mark.parametrize(
+    "x, y, fixed",
+    (
+        (WD, TAU, {}),
+        (TAU, WD, {"alpha-p": 5.0}),
+        (WD, Axis("sigma2", 0.0, 3.0, 40), {"tau": 0.8}),
+        (Axis("wd", 1e-4, 1.0, 40, log=True), Axis("alpha-p", 0.1, 10.0, 12, log=True), {}),
+    ),
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_modes_collapse_above_the_critical_decay(x, y, fixed):
+    setting = ask("collapse", x, y, fixed=fixed)
+    values, agreement = compared(setting)
+    j, i = np.indices((y.count, x.count))
+    params = setting.place(i, j).params
+    assert np.array_equal(values["value"] == 1, params.eta_s > theory.critical_decay(params))
+    assert agreement.cells <= 0.5 and agreement.differ == 0 and values["undecided"].sum() == 0
+
+
+def test_on_the_parabola_modes_collapse_below_the_lower_root():
+    setting = ask("collapse", Axis("p0", -0.5, 1.5, 60), Axis("wd", 0.01, 0.24, 9))
+    values, agreement = compared(setting)
+    for eta, row in zip(setting.y.at(np.arange(9)), values["value"], strict=True):
+        edge = theory.decay_roots(Params(eta=eta))[0]
+        assert np.array_equal(row == 1, setting.x.at(np.arange(60)) < edge)
+    assert agreement.cells <= 0.5
+
+
+def test_without_decay_the_fate_of_every_start_in_the_plane():
+    x, y = Axis("p0", -1.0, 2.5, 61), Axis("s0", 0.01, 3.0, 53)
+    setting = ask("collapse", x, y, fixed={"wd": 0.0, "sigma2": 0.5, "alpha-p": 2.0})
+    values, agreement = compared(setting)
+    p, s = np.meshgrid(x.at(np.arange(61)), y.at(np.arange(53)))
+    edge = theory.basin_edge_without_decay(p, Params(sigma2=0.5, alpha_p=2.0))
+    assert np.array_equal(values["value"] == 1, s < edge)
+    assert agreement.cells <= 0.5 and values["undecided"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    "share, fate",
+    (
+        (1 + 1e-6, maps.COLLAPSES),
+        (1 - 1e-6, maps.SURVIVES),
+        (1.0, maps.UNDECIDED),  # the saddle-node itself
+    ),
+)
+def test_slow_passages_are_waited_for(share, fate):
+    eta = share * theory.critical_decay(Params())
+    setting = ask("collapse", Axis("alpha-p", 0.5, 2.0, 2), TAU, fixed={"wd": eta, "tau": 1.0})
+    params = Params(eta=np.full(4, eta))
+    start = Plane(p=np.full(4, 0.5), s=np.full(4, np.log(0.25)))
+    assert (maps.fates(setting, params, start) == fate).all()
+
+
+def test_s_falls_below_any_float_and_comes_back():
+    """From p0 > p* with little decay, log s falls to -1200 before p is back below p*."""
+    setting = ask("collapse", Axis("wd", 2e-4, 4e-4, 2), Axis("p0", 1.2, 1.4, 2))
+    params, start = (
+        Params(eta=np.full(2, 4e-4)),
+        Plane(p=np.array([1.4, 3.0]), s=np.log([0.01, 0.01])),
+    )
+    fates = maps.fates(setting, params, start)
+    for i, fate in enumerate(fates):
+        run = lambda t, y: jax.tree.leaves(
+            maps.flow(t, Plane(p=y[0], s=y[1]), (Params(eta=4e-4), None))
+        )
+        y0 = [start.p[i], start.s[i]]
+        ends = scipy.integrate.solve_ivp(run, (0, 4e4), y0, "LSODA", rtol=1e-10, atol=1e-12)
+        assert ends.y[1].min() < -250
+        assert (ends.y[1, -1] > -1) == (fate == maps.SURVIVES)
+
+
+def random_cells(key, many, decay):
+    keys = iter(jr.split(key, 12))
+    draw = lambda low, high: np.asarray(jr.uniform(next(keys), (many,), float, low, high))
+    wide = lambda low, high: np.exp(draw(np.log(low), np.log(high)))
+    eta_p, eta_s = wide(0.01, 0.3), wide(0.01, 0.3)
+    params = Params(
+        alpha_p=wide(0.2, 5.0),
+        beta=wide(0.05, 2.0),
+        eta_p=0 * eta_p if decay in ("eta_s", "none") else eta_p,
+        eta_s={"both": eta_p, "split": eta_s, "eta_s": eta_s}.get(decay, 0 * eta_s),
+        sigma2=draw(0.0, 2.0),
+        tau=draw(0.3, 1.0),
+    )
+    p = draw(-1.0, 2.0) / (1 + params.sigma2)
+    return params, p, wide(1e-4, 3.0), draw(0.0, 1.2)
+
+
+@pytest.mark.parametrize("decay", ("both", "split", "eta_s", "eta_p", "none"))
+@pytest.mark.parametrize("moving", (False, True), ids=("fixed-tau", "modes"))
+def test_fates_are_those_of_much_longer_solves(decay, moving, key):
+    params, p, s, tau = random_cells(key, 2000, decay)
+    setting = ask("collapse", WD, TAU, moving=moving)
+    if moving:
+        params = Params(**{**vars(params), "tau": np.ones(2000)})
+        start = Modes(p=p, w=np.sqrt(s), wa=tau * np.sqrt(s))
+    else:
+        start = Plane(p=p, s=np.log(s))
+    fates = maps.fates(setting, params, start)
+    assert np.mean(fates >= maps.UNDECIDED) < 2e-3  # on an edge, and none elsewhere
+    atol = maps.LEAST[moving]
+    ends = ensemble.final(maps.flow, start, (params, None), 2e3, atol=atol, max_steps=10**6)
+    y = ends.y
+    size = np.maximum(y.w**2, y.wa**2) if isinstance(y, Modes) else np.exp(y.s)
+    told = ends.status == ensemble.REACHED
+    gone, there = told & (size < 1e-8), told & (size > 0.05 / params.alpha_p)
+    assert np.mean(gone | there) > 0.8
+    if decay == "eta_p":
+        assert (fates != maps.COLLAPSES).all()  # s only falls for a while
+    else:
+        assert (fates[gone] != maps.SURVIVES).all()
+    if decay == "eta_s":
+        assert (fates == maps.COLLAPSES).all()  # p cannot stay at p*
+    else:
+        assert (fates[there] != maps.COLLAPSES).all()
+
+
+def test_the_potential_falls_at_its_rate():
+    params = Params(alpha_p=2.0, eta_p=0.03, eta_s=0.02, sigma2=0.3, tau=0.9)
+    goal = basins.goal(params)
+    for p, s in ((0.3, 0.1), (0.6, 2.0), (0.65, 0.2)):
+        rate = fields.modes_fixed_tau(0.0, Plane(p=p, s=s), params)
+        of = lambda p, s: basins.potential(p, s, goal.s, params)
+        slope_p, slope_s = jax.grad(of, (0, 1))(p, s)
+        pull = 2 * (params.alpha_p * (1 + params.sigma2) * goal.s + params.eta_p)
+        pull *= (p - goal.p) * fields.growth(p, params) / fields.gain(p, params)
+        assert np.isclose(slope_p * rate.p + slope_s * rate.s, pull, rtol=1e-12) and pull < 0
+
+
+def test_shares_of_basins_are_those_of_one_by_one_solves():
+    x, y = Axis("wd", 0.02, 0.1, 2), Axis("sigma2", 0.0, 1.0, 2)
+    setting = ask("basin", x, y, starts=40, seed=3)
+    values = solved(setting)
+    unit = np.asarray(jr.uniform(jr.key(3), (2, 40), float))
+    for j, i in np.ndindex(2, 2):
+        params = setting.place(np.array(i), np.array(j)).params
+        goal = params.tau / (1 + params.sigma2)
+        p, s = (-1 + 3 * unit[0]) * goal, 2 * unit[1] * goal**2 / params.alpha_p
+        ts, least = jnp.array([0.0, 2000.0]), 1e-200  # to which s falls, and comes back
+        ends = trajectory(fields.modes_fixed_tau, Plane(p=p, s=s), params, ts, atol=least)
+        share = np.mean(np.asarray(ends.s[1]) < 1e-6)
+        assert values["value"][j, i] == share and 0 < share < 1
+        assert np.isclose(values["error"][j, i], np.sqrt(share * (1 - share) / 40))
+    other = solved(ask("basin", x, y, starts=40, seed=4))
+    assert not np.array_equal(other["value"], values["value"])
+
+
+def test_all_starts_collapse_above_the_critical_decay():
+    setting = ask("basin", Axis("wd", 0.0, 0.3, 16), Axis("tau", 0.5, 1.0, 7), starts=64)
+    values, agreement = compared(setting)
+    assert agreement.cells <= 0.5 and agreement.differ == 0
+    assert 0 < values["value"].min() < 0.2
+
+
+@pytest.mark.parametrize("quantity", ("p", "s"))
+def test_values_at_a_time(quantity):
+    setting = ask(quantity, Axis("wd", 0.0, 0.2, 3), Axis("p0", 0.1, 0.5, 2), time=7.0)
+    found = solved(setting)["value"]
+    for j, i in np.ndindex(2, 3):
+        cell = setting.place(np.array(i), np.array(j))
+        y0, ts = Plane(p=cell.p, s=cell.s), jnp.array([0.0, 7.0])
+        ends = trajectory(fields.modes_fixed_tau, y0, cell.params, ts)
+        assert np.isclose(found[j, i], getattr(ends, quantity)[1], rtol=1e-7)
+
+
+def test_escape_times_are_those_of_the_parabola():
+    x, y = Axis("wd", 0.0, 0.3, 24), Axis("p0", 0.01, 0.6, 30, log=True)
+    setting = ask("escape-time", x, y, fixed={"sigma2": 0.4, "tau": 0.9})
+    values, agreement = compared(setting)
+    assert agreement.cells <= 0.5 and agreement.differ == 0
+    j, i = np.nonzero(np.isfinite(values["value"]))
+    cells = jax.tree.map(lambda x: np.broadcast_to(x, i.shape), setting.place(i, j))
+    goal = jax.vmap(theory.decay_roots)(cells.params)[:, 1]
+    exact = np.asarray(theory.time_on_parabola(cells.p, goal / 2, cells.params))
+    exact = np.where(cells.p >= goal / 2, 0, exact)
+    assert len(exact) > 150 and np.max(exact) > 50
+    assert np.allclose(values["value"][j, i], exact, rtol=1e-6)
+
+
+def test_modes_align_all_the_way_from_the_lower_end_of_the_window():
+    setting = ask("alignment-margin", WD, TAU, fixed={"sigma2": 0.2}, time=1e3)
+    values, agreement = compared(setting)
+    j, i = np.indices((TAU.count, WD.count))
+    low, _ = theory.aligned_window(setting.place(i, j).params)
+    assert np.array_equal(values["value"] < 0, setting.place(i, j).params.eta_s < low)
+    assert agreement.cells <= 0.5 and agreement.differ == 0
+
+
+def test_the_least_margin_is_the_least_of_a_dense_solution():
+    x, y = Axis("p0", -0.4, 1.3, 8), Axis("s0", 0.01, 1.5, 4)
+    fixed = {"wd-p": 0.02, "wd-s": 0.04, "alpha-p": 3.0}
+    for moving in (False, True):
+        start = {"beta": 0.1, "tau": 0.3} if moving else {"tau": 0.9}
+        asked = ask("alignment-margin", x, y, fixed=fixed | start, time=60.0, moving=moving)
+        found = solved(asked)["value"]
+        for j, i in ((0, 5), (1, 3), (3, 7)):
+            cell = asked.place(np.array(i), np.array(j))
+            ts = jnp.linspace(0.0, 60.0, 4001)
+            if moving:
+                y0 = Modes.of(p=cell.p, s=cell.s, tau=cell.tau)
+                ys = trajectory(fields.modes, y0, cell.params, ts)
+            else:
+                y0 = Plane(p=cell.p, s=cell.s)
+                ys = trajectory(fields.modes_fixed_tau, y0, cell.params, ts)
+                ys = Plane(p=ys.p, s=jnp.log(ys.s))
+            dense = jnp.min(jax.vmap(maps.margin, (0, None))(ys, cell.params))
+            assert dense >= found[j, i] - 1e-7 and np.isclose(dense, found[j, i], atol=1e-4)
+
+
+def test_a_small_commutator_changes_by_that_factor():
+    """Of the matrices themselves, with two eigenvalues that nearly agree."""
+    setting = ask("alignment", Axis("wd", 0.01, 0.1, 3), Axis("p0", 0.1, 0.5, 2), time=8.0)
+    found = solved(setting)["value"]
+    tilt, apart = 1e-4 * jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.diag(jnp.array([1.0, 1.001]))
+    for j, i in np.ndindex(2, 3):
+        cell = setting.place(np.array(i), np.array(j))
+        start = Moments(F=cell.s * apart + tilt, Wp=cell.p * apart)
+        ends = trajectory(fields.moments, start, cell.params, jnp.array([0.0, 8.0]), rtol=1e-11)
+        size = jnp.linalg.norm(ends.F @ ends.Wp - ends.Wp @ ends.F, axis=(1, 2))
+        assert np.isclose(found[j, i], np.log10(size[1] / size[0]), atol=5e-3)
+
+
+def test_slow_targets_collapse_and_any_other_parameter_may_be_an_axis():
+    fixed = {"wd": 0.1, "p0": 0.15, "beta": 0.4, "tau": 0.0}
+    beta = Axis("beta", 0.01, 10.0, 30, log=True)
+    setting = ask("collapse", beta, Axis("tau", 0.0, 1.0, 9), fixed=fixed, moving=True)
+    value = solved(setting)["value"]
+    assert (np.diff(value, axis=1) <= 0).all() and (np.diff(value, axis=0) <= 0).all()
+    assert 0.1 < value.mean() < 0.5 and curves.closed(setting) is None
+    for x in (
+        Axis("wd-s", 0.01, 0.4, 3),
+        Axis("alpha-p", 0.1, 9.0, 3),
+        Axis("s0", 0.1, 2.0, 3),
+    ):
+        other = ask("collapse", x, beta, fixed=fixed, moving=True)
+        assert np.isfinite(solved(other)["value"]).all()
+
+
+def test_a_wrong_closed_form_is_far_from_the_map(monkeypatch):
+    setting = ask("collapse", WD, TAU)
+    right = theory.critical_decay
+    monkeypatch.setattr(theory, "critical_decay", lambda params: 1.2 * right(params))
+    jax.clear_caches()
+    _, agreement = compared(setting)
+    monkeypatch.undo()
+    jax.clear_caches()
+    assert agreement.cells > 3 and agreement.differ > 30
+    assert np.isclose(agreement.along_x, agreement.cells * 0.3 / 39)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    (
+        ask("collapse", Axis("wd-p", 0.0, 0.3, 9), TAU),  # split decay
+        ask("collapse", WD, TAU, fixed={"s0": 0.5}),  # off the parabola
+        ask("collapse", WD, TAU, moving=True),
+        ask("basin", WD, TAU, starts=99, s_range=(1.0, 2.0)),  # where the last goal is not
+        ask("basin", WD, TAU, starts=3),  # they may all collapse by chance
+        ask("alignment", WD, TAU),
+    ),
+    ids=range(6),
+)
+def test_no_closed_form_is_claimed_where_there_is_none(asked):
+    assert curves.closed(asked) is None
+
+
+def test_axes_have_both_their_ends():
+    line, log = Axis("wd", 0.1, 0.3, 7), Axis("beta", 0.01, 10.0, 4, log=True)
+    assert line.at(np.array([0, 6])).tolist() == [0.1, 0.3]
+    assert np.allclose(log.at(np.arange(4)), [0.01, 0.1, 1.0, 10.0], rtol=1e-14)
