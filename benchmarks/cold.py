@@ -21,9 +21,12 @@ IMPORTS = ("-c", "import jax, diffrax, matplotlib.pyplot")
 PHASE = ("-m", "lindyn.phase", "--wd", "0.01")
 
 
-def seconds(arguments, folder):
+def seconds(arguments, folder, cached):
+    """With the programs that an earlier process compiled, or without."""
+    cache = {"XDG_CACHE_HOME": folder} if cached else {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+    command, environment = [sys.executable, *arguments], {**os.environ, **cache}
     begin = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], cwd=folder, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
     return time.perf_counter() - begin
 
 
@@ -32,14 +35,14 @@ def main():
     parser.add_argument("--runs", type=int, default=10)
     runs = parser.parse_args().runs
     helps = {f"{name} --help": ("-m", f"lindyn.{name}", "--help") for name in COMMANDS}
-    jobs = {"imports": IMPORTS, "phase": PHASE, **helps}
+    jobs = {"imports": IMPORTS, "phase": PHASE, "phase, cached": PHASE, **helps}
     times = {name: [] for name in jobs}
     with tempfile.TemporaryDirectory() as folder:
-        for arguments in jobs.values():  # once, so that files are read and compiled
-            seconds(arguments, folder)
+        for name, arguments in jobs.items():  # once, so that files are read and compiled
+            seconds(arguments, folder, "cached" in name)
         for _ in range(runs):
             for name, arguments in jobs.items():
-                times[name].append(seconds(arguments, folder))
+                times[name].append(seconds(arguments, folder, "cached" in name))
     libraries = ", ".join(
         f"{name} {version(name)}" for name in ("jax", "diffrax", "matplotlib")
     )
@@ -47,8 +50,10 @@ def main():
     for name, each in times.items():
         spread = f"{min(each):.2f} to {max(each):.2f}"
         print(f"{name:16s} median {statistics.median(each):.2f} s, {spread}")
-    ratios = [a / b for a, b in zip(times["phase"], times["imports"], strict=True)]
-    print(f"phase / imports  median {statistics.median(ratios):.2f}, {max(ratios):.2f} at most")
+    for name in ("phase", "phase, cached"):
+        ratios = [a / b for a, b in zip(times[name], times["imports"], strict=True)]
+        median, most = statistics.median(ratios), max(ratios)
+        print(f"{name} / imports  median {median:.2f}, {most:.2f} at most")
 
 
 if __name__ == "__main__":
