@@ -346,7 +346,7 @@ def growth(options):
     costs = {lanes: [] for lanes in sizes}
     for turn in range(options.rounds + 1):
         for lanes in sizes:
-            cost = per_solve(problem.first(lanes), 1 if turn == 0 else max(1, 100_000 // lanes))
+            cost = per_solve(problem.first(lanes), 1 if turn == 0 else max(1, 500_000 // lanes))
             if turn > 0:
                 costs[lanes].append(cost)
     del problem  # the processes below need the room
