@@ -116,20 +116,24 @@ def figure(panels, titles, note, layers=LAYERS, *, show=False) -> Figure:
     legend_height = 0.14 * -(-len(handles) // entries)
     width, height = _place(fig, axes, columns, foot=0.2 + legend_height)
     fig.text(0.5, 0.06 / height, note, ha="center", fontsize=7.5, color=INK)
+    columns = min(len(handles), entries)
+    spacing = dict(handlelength=2.4, columnspacing=1.4, labelspacing=0.3)
+    _legend(fig, handles, (0.5, 0.24 / height), columns, fontsize=7.5, **spacing)
+    return fig
+
+
+def _legend(fig, handles, at, columns, **how):
+    """Below the axes, its lower edge in the middle of the figure's width or of theirs."""
     fig.legend(
         handles=[*handles.values()],
         labels=[*handles],
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.24 / height),
-        ncols=min(len(handles), entries),
-        fontsize=7.5,
+        bbox_to_anchor=at,
+        ncols=columns,
         borderpad=0,
         borderaxespad=0,
-        handlelength=2.4,
-        columnspacing=1.4,
-        labelspacing=0.3,
+        **how,
     )
-    return fig
 
 
 def _place(fig, axes, columns, foot):
@@ -316,18 +320,8 @@ def map_figure(chart, title, note, *, show=False) -> Figure:
     middle = (left + side / 2) / width
     fig.text(middle, 0.08 / height, note, ha="center", fontsize=7.5, color=INK)
     if handles:
-        fig.legend(
-            handles=[*handles.values()],
-            labels=[*handles],
-            loc="lower center",
-            bbox_to_anchor=(middle, 0.24 / height),
-            ncols=4,
-            fontsize=8,
-            borderpad=0,
-            borderaxespad=0,
-            handlelength=1.4,
-            columnspacing=1.6,
-        )
+        spacing = dict(handlelength=1.4, columnspacing=1.6)
+        _legend(fig, handles, (middle, 0.24 / height), 4, fontsize=8, **spacing)
     return fig
 
 
