@@ -7,8 +7,6 @@ and 1e-5 in float32 (with the atol a hundredth of it). `lindyn-xla` is the loop 
 there is no kernel. The arithmetic of a step is what XLA counts in it, and the peak that of the
 card's vector units. The processor of the same machine is timed in a process of its own, for
 the number of solves from which the card is the faster.
-
-Needs neither scipy's reference to be fast nor any package beyond jax, equinox and diffrax.
 """
 
 import argparse
@@ -38,7 +36,6 @@ PEAK = {  # operations a second of the vector units, a fused one counted as two
     "A100": {"float64": 9.7e12, "float32": 19.5e12},
 }
 RTOL = {"float64": 1e-8, "float32": 1e-5}
-MOST_OF_DIFFRAX = 1_000_000
 
 
 def with_lindyn(problem, rtol):
