@@ -67,11 +67,11 @@ def final(
 
     A solve stops at the first time at which `event(t, y, args)` is true or a whole number but
     0, as seen at the ends of its steps; `Ends.t` is then that time to rounding, and
-    `Ends.label` the number. The error of a step stays below
-    rtol |y| + atol, for each matrix in its norm and for every other variable by itself. A
-    solve that fails leaves the others alone, says so in `Ends.status`, and its state is NaN.
+    `Ends.label` the number. The error of a step stays below rtol |y| + atol, for each matrix
+    in its norm and for every other variable by itself. A solve that fails leaves the others
+    alone, says so in `Ends.status`, and its state is NaN.
 
-    `quick` compiles in a third of the time and runs several times slower: for a few hundred
+    `quick` compiles in a third of the time and runs three times as long: for a few hundred
     solves. All devices of all processes take part, and every process must make the same call.
     ValueError for leading axes that differ, for bad tolerances and times.
     """
@@ -98,7 +98,7 @@ def states(
     ts = np.asarray(ts, float)
     if ts.ndim != 1 or len(ts) < 2:
         raise ValueError(f"ts has shape {ts.shape}: it must be a list of two times or more")
-    return _solve(field, None, y0, args, ts[0], ts[-1:][0], ts, rtol, atol, max_steps, quick)
+    return _solve(field, None, y0, args, ts[0], ts[-1], ts, rtol, atol, max_steps, quick)
 
 
 class _Backward(eqx.Module):
@@ -113,9 +113,9 @@ class _Backward(eqx.Module):
 
 
 def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
-    for name, value, least in (("rtol", rtol, 0), ("max_steps", max_steps, 0)):
-        if not least < value < np.inf:
-            raise ValueError(f"{name} = {value}: it must be finite and above {least}")
+    for name, value in (("rtol", rtol), ("max_steps", max_steps)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} = {value}: it must be finite and above 0")
     if not 0 <= atol < np.inf:
         raise ValueError(f"atol = {atol}: it must be finite and at least 0")
     ways = np.sign(np.diff(ts) if ts is not None else end - t0)
@@ -129,14 +129,15 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
         event = None if event is None else _Backward(event, 1)
         t0, end, ts = -t0, -end, None if ts is None else -ts
     problems = _Problems.of(y0, args, end)
+    first = lambda tree: jax.tree.map(lambda x: x[0], tree)
     number = lambda x: np.asarray(x, problems.dtype)
     functions = jax.tree.map(lambda x: number(x) if isinstance(x, float) else x, (field, event))
     arrays, static = eqx.partition(functions, eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
     plan = Plan(
         functions=(tuple(leaves), structure),
-        y=Layout.of(problems.first(problems.y)),
-        given=Layout.of(problems.first(problems.given)),
+        y=Layout.of(first(problems.y)),
+        given=Layout.of(first(problems.given)),
         args=(jax.tree.structure(args), problems.differ),
         order=min(lanes.order(rtol), 6) if quick else lanes.order(rtol),
         saved=ts is not None,
@@ -192,9 +193,6 @@ class _Problems(NamedTuple):
     @property
     def leaves(self):
         return [*jax.tree.leaves(self.y), *self.given, self.end]
-
-    def first(self, tree):
-        return jax.tree.map(lambda x: x[0], tree)
 
     def rows(self, begin, end, out):
         """Fills `out` (solves, width) with the problems begin ... end."""

@@ -1,8 +1,8 @@
 """One step of many solves at once, each of its own length. Solves are the last axis.
 
-Two methods with one interface. `Taylor` for fields with a Taylor series: no step is tried in
-vain, since the coefficients say how far they reach. `RungeKutta` for the others: Tsitouras'
-pair of order 5(4), with diffrax's copy of its coefficients.
+Two methods with one interface. `Taylor` for fields with a Taylor series: hardly a step is
+tried in vain, since the coefficients say how far they reach. `RungeKutta` for the others:
+Tsitouras' pair of order 5(4), with diffrax's copy of its coefficients.
 """
 
 import functools
