@@ -219,7 +219,7 @@ def _solved(problems, plan, inputs):
         for row, (at, count) in zip(rows, places, strict=True):
             problems.rows(at, at + count, row[:count])
         out, log, made = engine.run(plan, rows.reshape(-1, rows.shape[-1]), counts, inputs)
-        slots += int(np.sum(made))
+        slots += int(np.asarray(made).sum())
         out = np.asarray(out).reshape(devices, chunk, -1)
         log = np.asarray(log).reshape(devices, chunk, saves, plan.y.width)
         for results, saved, (at, count) in zip(out, log, places, strict=True):
