@@ -59,8 +59,8 @@ def run(
         return DONE
 
 
-def start() -> None:
-    """Double precision, and programs that are compiled once for all runs.
+def start(*, double: bool = True) -> None:
+    """Double precision, if so wanted, and programs that are compiled once for all runs.
 
     They are kept in the user's cache folder, apart for each kind of processor, unless JAX has
     been told otherwise: by JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=0.
@@ -69,7 +69,7 @@ def start() -> None:
 
     gc.freeze()  # tracing makes many objects, and little garbage
     gc.set_threshold(100_000)
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", double)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if jax.config.values["jax_compilation_cache_dir"] is None:

@@ -66,14 +66,21 @@ def directcopy(F: Float[Array, "d d"], *, eps: float = 0.1) -> Float[Array, "d d
     return F / jnp.where(norm > 0, norm, 1) + eps * jnp.eye(len(F), dtype=F.dtype)
 
 
-def running_correlation(
-    F: Float[Array, "d d"], features: Float[Array, "batch d"], *, rho: float
+def least_squares(
+    F: Float[Array, "d d"], cross: Float[Array, "d d"], *, rtol: float = 1e-5
 ) -> Float[Array, "d d"]:
-    """(19): rho F + (1 - rho) E[f f^T], over the rows of `features`, not centred.
+    """Wp = E[f_a f^T] F^+, which minimises E|Wp f - f_a|^2 (the paper's Table 1).
 
-    rho = 0 starts the estimate with its first batch.
+    Eigenvalues of F below `rtol` times the largest count as zero.
     """
-    return rho * F + (1 - rho) * features.T @ features / len(features)
+    return cross @ jnp.linalg.pinv(F, rtol=rtol, hermitian=True)
+
+
+def correlation(
+    first: Float[Array, "batch n"], second: Float[Array, "batch d"]
+) -> Float[Array, "n d"]:
+    """E[f g^T] over the rows f of `first` and g of `second`, not centred."""
+    return first.T @ second / len(first)
 
 
 def _on_spectrum(F, rule: Callable[[Array], Array]):

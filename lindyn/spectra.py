@@ -1,8 +1,15 @@
 """What is measured on a predictor Wp and the correlation F of its input."""
 
+from typing import Literal
+
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+
+CONSTANT = 1e-2  # part of the power that varies, below which outputs count as all the same
+FLAT = 1e-4  # variance over the largest, below which a direction counts as lost
 
 
 class SharedBasis(eqx.Module):
@@ -86,3 +93,39 @@ def participation_ratio(s: Float[Array, " d"]) -> Float[Array, ""]:
     peak = jnp.max(s)
     s = s / jnp.where(peak > 0, peak, 1)  # squares neither overflow nor vanish
     return jnp.where(peak > 0, jnp.sum(s) ** 2 / jnp.sum(s**2), 0)
+
+
+class Verdict(eqx.Module):
+    """Whether outputs have collapsed. The thresholds are ours: `CONSTANT` and `FLAT`."""
+
+    kind: Literal["healthy", "dimensional collapse", "complete collapse"]
+    rank: int  # directions with more than `FLAT` of the largest variance
+    of: int  # as many as there could be
+    varying: float  # tr Cov[f] / E|f|^2: 0 if all outputs are the same, 1 if their mean is 0
+
+    def __str__(self):
+        if self.kind == "complete collapse":
+            return f"{self.kind}: {self.varying:.2g} of the outputs' power varies"
+        return f"{self.kind}: rank {self.rank} of {self.of}"
+
+
+def verdict(
+    F: Float[Array, "d d"] | Float[np.ndarray, "d d"],
+    mean: Float[Array, " d"] | Float[np.ndarray, " d"],
+    samples: int,
+) -> Verdict:
+    """What F = E[f f^T] and E[f] of so many samples say.
+
+    Complete collapse: less than `CONSTANT` of E|f|^2 varies. Dimensional collapse: it does in
+    less than half of the min(d, samples - 1) directions in which it could. NaN is complete.
+    """
+    F, mean = np.asarray(F, float), np.asarray(mean, float)
+    of = min(len(F), samples - 1)
+    covariance, power = F - np.outer(mean, mean), np.trace(F)
+    varying = float(np.trace(covariance) / power) if power > 0 else 0.0
+    if not np.isfinite(varying) or varying < CONSTANT:
+        return Verdict("complete collapse", 0, of, max(varying, 0.0))
+    s = np.linalg.eigvalsh(covariance)
+    rank = min(int(np.sum(s > FLAT * s[-1])), of)
+    kind = "healthy" if 2 * rank >= of else "dimensional collapse"
+    return Verdict(kind, rank, of, varying)

@@ -70,11 +70,17 @@ def test_power_and_its_inverse():
     assert jnp.isfinite(jax.grad(rule)(0.0))
 
 
-def test_the_running_correlation_forgets_at_rho(key):
-    batches = jr.normal(key, (3, 7, 4))
-    F = predictors.running_correlation(jnp.zeros((4, 4)), batches[0], rho=0.0)
-    for batch in batches[1:]:
-        F = predictors.running_correlation(F, batch, rho=0.3)
-    weights = jnp.array([0.09, 0.21, 0.7])
-    expected = jnp.einsum("b,bni,bnj->ij", weights, batches, batches) / 7
-    assert jnp.allclose(F, expected)
+def test_the_least_squares_predictor_leaves_a_residual_that_no_feature_explains(key):
+    features, targets = jr.normal(key, (2, 50, 4))
+    F = predictors.correlation(features, features)
+    Wp = predictors.least_squares(F, predictors.correlation(targets, features))
+    residual = targets - features @ Wp.T
+    assert jnp.allclose(residual.T @ features, 0, atol=1e-9)
+
+
+def test_the_least_squares_predictor_of_features_of_lower_rank_is_the_smallest(key):
+    features = jr.normal(key, (50, 2)) @ jnp.eye(2, 4)
+    targets = features @ jnp.diag(jnp.arange(4.0))
+    F = predictors.correlation(features, features)
+    Wp = predictors.least_squares(F, predictors.correlation(targets, features))
+    assert jnp.allclose(Wp, jnp.diag(jnp.array([0.0, 1, 0, 0])), atol=1e-9)

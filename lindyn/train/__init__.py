@@ -1,0 +1,9 @@
+"""Real networks: BYOL, SimSiam and DirectPred, with the spectra that the theory speaks of."""
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    from lindyn.train.__main__ import main
+
+    return main(argv)

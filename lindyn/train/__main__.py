@@ -1,0 +1,172 @@
+"""`python -m lindyn.train`: one run of a real network, in a folder of its own."""
+
+import dataclasses
+import importlib.metadata
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lindyn import command
+from lindyn.command import UsageError
+from lindyn.train.config import Config, check
+from lindyn.train.presets import presets
+
+
+FREE = {"out", "overwrite", "resume", "json", "devices", "workers", "keep"}
+FREE |= {"coordinator", "processes", "process", "fail_on_collapse", "epochs", "linear"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run("train", Config, _main, argv, presets())
+
+
+def _main(config: Config) -> int:
+    if config.preset == "list":
+        print("\n".join(presets()))
+        return command.DONE
+    if config.preset is not None and config.preset not in presets():
+        raise UsageError(f"--preset {config.preset}: no such arm; --preset list shows all")
+    if config.resume:
+        config = _resumed(config)
+    check(config)
+    _folder(config)
+    command.start(double=False)
+    devices = _devices(config)
+
+    import jax
+
+    from lindyn.train import loop, source
+
+    first = jax.process_index() == 0
+    say = lambda text: print(text, file=sys.stderr, flush=True) if first else None
+    found = source.of(config)
+    run = loop.prepare(config, found, devices, say)
+    run.folder.write("config.json", _plain(config))
+    run.folder.write("environment.json", _environment(devices, found.checksum))
+    try:
+        summary = loop.train(run)
+    except loop.Interrupted as stop:
+        say(f"lindyn train: {stop}")
+        return command.INTERRUPTED
+    except loop.NotFinite as stop:
+        say(f"lindyn train: {stop}; the state before it is in {run.folder.checkpoints}")
+        return command.FAILED
+    if first:
+        _show(config, summary)
+    collapsed = summary["verdict"] != "healthy"
+    return command.FAILED if config.fail_on_collapse and collapsed else command.DONE
+
+
+def _resumed(config):
+    """The run's own config, with what may be changed from this command."""
+    import json
+
+    path = config.out / "config.json"
+    try:
+        stored = json.loads(path.read_text())
+    except OSError:
+        raise UsageError(f"--resume: {config.out} holds no run") from None
+    except ValueError:
+        raise UsageError(f"--resume: {path} is not whole") from None
+    default = presets().get(config.preset or "", Config())
+    values = {}
+    for field in dataclasses.fields(Config):
+        given, name = getattr(config, field.name), field.name
+        kept = stored.get(name, field.default)
+        if name == "data_dir" and kept is not None:
+            kept = pathlib.Path(kept)
+        changed = given != getattr(default, name)
+        if changed and given != kept and name not in FREE | {"preset", "data_dir"}:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {given}: the run that is resumed has {kept}")
+        values[name] = given if changed or name in ("out", "resume", "overwrite") else kept
+    resumed = Config(**values)
+    if resumed.epochs != stored["epochs"] and "cosine" in (
+        resumed.schedule,
+        resumed.ema_schedule,
+    ):
+        raise UsageError("--epochs: a cosine schedule needs the epochs that it began with")
+    return dataclasses.replace(resumed, resume=True)
+
+
+def _folder(config):
+    """The run folder is empty, or is to be gone on with, or is a run to be removed."""
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; a run needs a folder")
+    there = out.is_dir() and any(out.iterdir())
+    if there and not config.resume:
+        if not (out / "config.json").exists():
+            raise UsageError(f"--out {out}: holds files that are no run of this command")
+        if not config.overwrite:
+            raise UsageError(f"--out {out}: holds a run; --resume goes on, --overwrite removes")
+        if config.process in (None, 0):
+            shutil.rmtree(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot write there ({error.strerror})") from None
+
+
+def _devices(config):
+    import jax
+
+    if config.coordinator is not None:
+        place = None if config.coordinator == "auto" else config.coordinator
+        jax.distributed.initialize(place, config.processes, config.process)
+    if config.devices is None:
+        return jax.devices()
+    if jax.process_count() > 1:
+        raise UsageError("--devices: with several processes, all devices take part")
+    local = jax.local_devices()
+    if config.devices > len(local):
+        raise UsageError(f"--devices {config.devices}: there are {len(local)}")
+    return local[: config.devices]
+
+
+def _plain(config):
+    plain = dataclasses.asdict(config)
+    return {name: str(x) if isinstance(x, pathlib.Path) else x for name, x in plain.items()}
+
+
+def _environment(devices, checksum) -> dict[str, Any]:
+    names = ("lindyn", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=pathlib.Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return dict(
+        python=platform.python_version(),
+        versions={name: importlib.metadata.version(name) for name in names},
+        platform=devices[0].platform,
+        devices=[device.device_kind for device in devices],
+        commit=commit.stdout.strip() or None,
+        data_checksum=checksum,
+    )
+
+
+def _show(config, summary):
+    if config.json:
+        print(command.as_json(dict(out=config.out, **summary)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    for name, value in summary.items():
+        if value is not None:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            table.add_row(name.replace("_", " "), shown)
+    Console(highlight=False).print(table)
+    print(config.out)
+
+
+if __name__ == "__main__":
+    command.leave(main())

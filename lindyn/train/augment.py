@@ -1,0 +1,311 @@
+"""One image and one key to one view, on the device.
+
+The operations, and the laws of what is drawn for them, are torchvision's for float tensors.
+Images are height x width x 3 with values between 0 and 1; batches are the caller's `vmap`.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+
+
+Image = Float[Array, "height width 3"]
+View = Float[Array, "size size 3"]
+Number = float | Float[Array, ""]
+Pixels = int | Int[Array, ""]
+
+ATTEMPTS = 10  # at a crop that fits into the image
+ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How views are made: crop, flip, jitter, gray, blur, solarize, normalise, in that order.
+
+    What has probability 0 is not compiled; crops are always made.
+    """
+
+    size: int  # pixels a side of the view
+    scale: tuple[float, float] = (0.08, 1.0)  # area of the crop over that of the image
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width of the crop over its height
+    flip_p: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # see `jitter_factors`
+    jitter_p: float = 0.0
+    gray_p: float = 0.0
+    blur_p: float = 0.0
+    blur_kernel: int = 9  # pixels, odd
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+    solarize_p: float = 0.0
+    mean: tuple[float, float, float] | None = None  # of the channels; None: not normalised
+    std: tuple[float, float, float] | None = None
+
+    def __post_init__(self):
+        for name in ("flip_p", "jitter_p", "gray_p", "blur_p", "solarize_p"):
+            if not 0 <= (p := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is a probability, not {p}")
+        for name in ("scale", "ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} = ({low}, {high}): give 0 < low <= high")
+        if min(self.jitter) < 0 or self.jitter[3] > 0.5:
+            raise ValueError(f"jitter = {self.jitter}: give none below 0, a hue of at most 0.5")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both or neither")
+
+
+# The paper's for CIFAR-10 and STL-10.
+CIFAR10 = Recipe(
+    size=32,
+    jitter=(0.4, 0.4, 0.4, 0.1),
+    jitter_p=0.8,
+    gray_p=0.2,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2023, 0.1994, 0.2010),
+)
+STL10 = Recipe(size=96, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray_p=0.2, blur_p=1.0)
+
+# BYOL's (Grill et al., 2020) for its two views, except that BYOL resizes bicubically.
+_BYOL = Recipe(
+    size=224,
+    jitter=(0.4, 0.4, 0.2, 0.1),
+    jitter_p=0.8,
+    gray_p=0.2,
+    blur_p=1.0,
+    blur_kernel=23,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+IMAGENET = (_BYOL, dataclasses.replace(_BYOL, blur_p=0.1, solarize_p=0.2))
+
+# Ours, for 8 x 8 digits in three equal channels: a mirrored digit is another figure.
+DIGITS = Recipe(size=8, scale=(0.5, 1.0), flip_p=0.0)
+
+
+class Choices(eqx.Module):
+    """All that is random in one view."""
+
+    box: Int[Array, " 4"]  # top, left, height and width of the crop, in pixels of the image
+    factors: Float[Array, " 4"]  # of brightness, contrast, saturation; the shift of the hue
+    order: Int[Array, " 4"]  # in which these four are applied
+    flip: Bool[Array, ""]
+    gray: Bool[Array, ""]
+    blur: Bool[Array, ""]
+    solarize: Bool[Array, ""]
+    sigma: Float[Array, ""]
+
+
+def view(image: Shaped[Array, "height width 3"], recipe: Recipe, *, key: PRNGKeyArray) -> View:
+    """A random view of an image of bytes, or of floats between 0 and 1."""
+    return render(image, recipe, choose(image.shape[:2], recipe, key=key))
+
+
+def evaluation(
+    images: Shaped[Array, "*batch height width 3"], recipe: Recipe
+) -> Float[Array, "*batch height width 3"]:
+    """Images whole and unchanged, only normalised as the views are."""
+    return _normalised(_unit(images), recipe)
+
+
+def choose(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> Choices:
+    """What a view of an image of this height and width depends on."""
+    box_key, jitter_key, coin_key = jr.split(key, 3)
+    box = crop_box(shape, recipe, key=box_key)
+    factors, order = jitter_factors(recipe, key=jitter_key)
+    u = jr.uniform(coin_key, (5,), jnp.float32)
+    chances = (recipe.flip_p, recipe.gray_p, recipe.blur_p, recipe.solarize_p)
+    flip, gray, blur, solarize = u[:4] < jnp.array(chances)
+    sigma = _between(recipe.blur_sigma, u[4])
+    return Choices(box, factors, order, flip, gray, blur, solarize, sigma)
+
+
+def crop_box(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> Int[Array, " 4"]:
+    """Top, left, height, width of a crop: uniform are its area, log ratio, and then place.
+
+    The first of ten boxes no larger than the image; if none, the largest central one of an
+    allowed ratio.
+    """
+    # Drawn flat: for two axes XLA on a CPU compiles four times as long.
+    u = jr.uniform(key, (4 * ATTEMPTS,), jnp.float32).reshape(4, ATTEMPTS)
+    area = math.prod(shape) * _between(recipe.scale, u[0])
+    ratio = jnp.exp(_between([math.log(bound) for bound in recipe.ratio], u[1]))
+    sides = jnp.round(jnp.sqrt(jnp.stack([area / ratio, area * ratio])))
+    room = jnp.array(shape, jnp.float32)[:, None] - sides
+    places = jnp.floor(u[2:] * (room + 1))
+    fits = jnp.all((sides > 0) & (room >= 0), axis=0)
+    drawn = jnp.concatenate([places, sides])[:, jnp.argmax(fits)]
+
+    (height, width), (low, high) = shape, recipe.ratio
+    h, w = min(height, round(width / low)), min(width, round(height * high))
+    central = jnp.array([(height - h) // 2, (width - w) // 2, h, w], jnp.int32)
+    return jnp.where(jnp.any(fits), drawn.astype(jnp.int32), central)
+
+
+def jitter_factors(
+    recipe: Recipe, *, key: PRNGKeyArray
+) -> tuple[Float[Array, " 4"], Int[Array, " 4"]]:
+    """Factors of brightness, contrast, saturation and a shift of the hue; their order.
+
+    With recipe.jitter = (b, c, s, h), uniform within [max(0, 1 - b), 1 + b], likewise for
+    c and s, and within [-h, h]. Without jitter they are 1, 1, 1, 0.
+    """
+    u = jr.uniform(key, (6,), jnp.float32)
+    neutral, spread = np.array([1, 1, 1, 0], np.float32), np.array(recipe.jitter, np.float32)
+    low, high = np.maximum(neutral - spread, [0, 0, 0, -1]), neutral + spread
+    factors = jnp.where(u[4] < recipe.jitter_p, _between((low, high), u[:4]), neutral)
+    order = jnp.array(ORDERS)[jnp.floor(len(ORDERS) * u[5]).astype(jnp.int32)]
+    return factors, order
+
+
+def render(image: Shaped[Array, "height width 3"], recipe: Recipe, choices: Choices) -> View:
+    """The view of an image that these choices make."""
+    x = crop(_unit(image), *choices.box, size=recipe.size)
+    if recipe.flip_p:
+        x = jnp.where(choices.flip, flip(x), x)
+    if recipe.jitter_p:
+        x = jitter(x, choices.factors, choices.order)
+    if recipe.gray_p:
+        x = jnp.where(choices.gray, grayscale(x), x)
+    if recipe.blur_p:
+        x = jnp.where(choices.blur, blur(x, choices.sigma, recipe.blur_kernel), x)
+    if recipe.solarize_p:
+        x = jnp.where(choices.solarize, solarize(x, 0.5), x)
+    return _normalised(jnp.clip(x, 0, 1), recipe)  # weights may sum to 1 + 1e-7
+
+
+def crop(
+    image: Image, top: Pixels, left: Pixels, height: Pixels, width: Pixels, size: int
+) -> View:
+    """A box inside the image, resized bilinearly and, where it shrinks, with antialiasing."""
+    rows = _triangles(image.shape[0], top, height, size)
+    columns = _triangles(image.shape[1], left, width, size)
+    return _weighted(image, rows, columns)
+
+
+def flip(image: Image) -> Image:
+    """Left and right exchanged."""
+    return image[:, ::-1]
+
+
+def jitter(image: Image, factors: Float[Array, " 4"], order: Int[Array, " 4"]) -> Image:
+    """Brightness, contrast, saturation and hue, which are 0, 1, 2 and 3 in the order."""
+    factors = factors.astype(image.dtype)
+    changes = (brightness, contrast, saturation, hue)
+
+    def turn(i, image):
+        return jax.lax.switch(order[i], changes, image, factors[order[i]])
+
+    # A loop, since XLA on a CPU fuses four turns into one that computes things repeatedly.
+    return jax.lax.fori_loop(0, 4, turn, image)
+
+
+def brightness(image: Image, factor: Number) -> Image:
+    """Black at factor 0, the image at 1."""
+    return jnp.clip(factor * image, 0, 1)
+
+
+def contrast(image: Image, factor: Number) -> Image:
+    """The mean of its grays at factor 0, the image at 1."""
+    return jnp.clip(factor * image + (1 - factor) * jnp.mean(_luma(image)), 0, 1)
+
+
+def saturation(image: Image, factor: Number) -> Image:
+    """Its grays at factor 0, the image at 1."""
+    return jnp.clip(factor * image + (1 - factor) * _luma(image)[..., None], 0, 1)
+
+
+def hue(image: Image, shift: Number) -> Image:
+    """The colours turned by a part of the circle, saturation and value (of HSV) kept."""
+    r, g, b = image[..., 0], image[..., 1], image[..., 2]
+    top, low = jnp.max(image, axis=-1), jnp.min(image, axis=-1)
+    chroma = top - low
+    d = jnp.where(chroma > 0, chroma, 1)
+    green_or_blue = jnp.where(top == g, 2 + (b - r) / d, 4 + (r - g) / d)
+    turns = jnp.where(top == r, (g - b) / d, green_or_blue) / 6 + shift
+    sixths = 6 * (turns - jnp.floor(turns))
+    # A channel has all of the chroma for two sixths of the circle, and none for two others.
+    away = jnp.abs(sixths[..., None] - np.array([[[3, 2, 4]]], np.float32))
+    share = jnp.clip(jnp.where(np.array([[[True, False, False]]]), away - 1, 2 - away), 0, 1)
+    return low[..., None] + chroma[..., None] * share
+
+
+def grayscale(image: Image) -> Image:
+    """Its grays, in three equal channels."""
+    return jnp.broadcast_to(_luma(image)[..., None], image.shape)
+
+
+def blur(image: Image, sigma: Number, kernel: int) -> Image:
+    """A Gaussian cut off at an odd number of pixels, the image reflected at its edges."""
+    if kernel % 2 == 0 or kernel // 2 >= min(image.shape[:2]):
+        raise ValueError(
+            f"kernel = {kernel} for an image of shape {image.shape}:"
+            " give an odd number less than twice the image's shorter side"
+        )
+    rows, columns = (_gaussians(n, sigma, kernel // 2) for n in image.shape[:2])
+    return _weighted(image, rows, columns)
+
+
+def solarize(image: Image, threshold: float) -> Image:
+    """Values from the threshold on inverted."""
+    return jnp.where(image >= threshold, 1 - image, image)
+
+
+def _between(bounds, u):
+    low, high = bounds
+    return low + (high - low) * u
+
+
+def _luma(image):
+    # torchvision's weights, which sum to 0.9999: a gray image darkens by as much.
+    return 0.2989 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
+
+
+def _weighted(image, rows, columns):
+    rows, columns = rows.astype(image.dtype), columns.astype(image.dtype)
+    # "highest": a GPU would round to 10 bits.
+    x = jnp.einsum("ih,hwc->iwc", rows, image, precision="highest")
+    return jnp.einsum("jw,iwc->ijc", columns, x, precision="highest")
+
+
+def _triangles(n, start, length, size):
+    """Weights of n pixels in each of `size` equal parts of those from `start` on."""
+    scale = length / size
+    centre = start + scale * (jnp.arange(size) + 0.5)
+    pixel = jnp.arange(n)
+    distance = jnp.abs(pixel[None] + 0.5 - centre[:, None])
+    inside = (pixel >= start) & (pixel < start + length)
+    weights = jnp.where(inside[None], jnp.maximum(1 - distance / jnp.maximum(scale, 1), 0), 0)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def _gaussians(n, sigma, reach):
+    """Weights of n pixels in each: a pixel stands for its two mirror images too."""
+    to, pixel = jnp.arange(n)[:, None], jnp.arange(n)[None]
+    distance = jnp.stack([pixel - to, pixel + to, 2 * (n - 1) - pixel - to])
+    weights = jnp.where(jnp.abs(distance) <= reach, jnp.exp(-0.5 * (distance / sigma) ** 2), 0)
+    # The pixels at the ends are their own images.
+    weights = weights.at[1, :, 0].set(0).at[2, :, -1].set(0).sum(axis=0)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def _unit(images):
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
+    raise ValueError(f"images are uint8, or floats between 0 and 1, not {images.dtype}")
+
+
+def _normalised(images, recipe):
+    if recipe.mean is None:
+        return images
+    channels = (1,) * (images.ndim - 1) + (3,)
+    mean, std = (np.array(x, np.float32).reshape(channels) for x in (recipe.mean, recipe.std))
+    return (images - mean) / std

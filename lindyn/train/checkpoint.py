@@ -1,0 +1,116 @@
+"""The state of a run on disk: written whole or not at all, and checked when it is read."""
+
+import hashlib
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from lindyn.command import UsageError
+
+
+State = TypeVar("State", bound=PyTree)
+
+
+class Checkpoints:
+    """The newest `keep` states of a run, in a folder with one folder for each step.
+
+    A state is written to a folder of another name, which is then renamed; writing goes on
+    while training does.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep: int):
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.resolve(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=True,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=None, active_processes={jax.process_index()}
+                )
+                if jax.process_count() > 1
+                else ocp.options.MultiprocessingOptions(),
+                create=jax.process_count() == 1,
+            ),
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Of a step that is there already, nothing."""
+        if step in self._manager.all_steps():
+            return
+        arrays = _named(state)
+        about = {"sha256": _digest(arrays), "arrays": len(arrays)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
+        )
+        self._manager.save(step, args=items)
+
+    def restore(self, like: State, warn: Callable[[str], None]) -> tuple[int, State] | None:
+        """The newest step whose state is whole, and the state; None if there is none.
+
+        `like` has the shapes. A state that is damaged is told of and removed, and the one
+        before it is taken. `UsageError` for a state of another network.
+        """
+        for step in reversed(self.steps):
+            try:
+                arrays = self._read(step)
+            except Exception as error:  # whatever a damaged file makes a reader say
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                warn(f"{self._folder / str(step)}: damaged ({reason[:100]}), and left out")
+                shutil.rmtree(self._folder / str(step), ignore_errors=True)
+                self._manager.reload()
+                continue
+            return step, _filled(like, arrays, self._folder / str(step))
+        return None
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _read(self, step):
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
+        )
+        found = self._manager.restore(step, args=items)
+        arrays = {name: np.asarray(x) for name, x in found["state"].items()}
+        if _digest(arrays) != found["about"]["sha256"]:
+            raise ValueError("its checksum differs")
+        return arrays
+
+
+def _named(state: PyTree) -> dict[str, np.ndarray]:
+    leaves = jax.tree.leaves(state)
+    return {f"{i:05d}": _on_host(x) for i, x in enumerate(leaves)}
+
+
+def _on_host(x: Any) -> np.ndarray:
+    """A copy: of what is the same on all devices, this process' first one."""
+    return np.array(x.addressable_data(0) if isinstance(x, jax.Array) else x)
+
+
+def _filled(like, arrays, place):
+    leaves, structure = jax.tree.flatten(like)
+    shapes = [(x.shape, np.dtype(x.dtype)) for x in leaves]
+    found = [(x.shape, x.dtype) for _, x in sorted(arrays.items())]
+    if shapes != found:
+        raise UsageError(f"{place}: of another network or method; --overwrite starts anew")
+    return jax.tree.unflatten(structure, [x for _, x in sorted(arrays.items())])
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, x in sorted(arrays.items()):
+        digest.update(f"{name} {x.dtype} {x.shape}".encode())
+        digest.update(np.ascontiguousarray(x).data)
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""A run from its first step, or its newest checkpoint, to its last."""
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from lindyn.command import progress
+from lindyn.train import evaluate, record, setup, source
+from lindyn.train.checkpoint import Checkpoints
+from lindyn.train.config import Config
+from lindyn.train.step import Method, Record, TrainState, parallel
+
+
+Say = Callable[[str], None]
+
+
+class Interrupted(Exception):
+    """By a signal; the state is on disk."""
+
+
+class NotFinite(Exception):
+    """A quantity became infinite or NaN; the state before it is on disk."""
+
+
+@dataclasses.dataclass
+class Run:
+    """All that a run consists of."""
+
+    config: Config
+    source: source.Resident | source.Streamed
+    folder: record.Folder
+    method: Method
+    static: PyTree
+    state: TrainState
+    devices: list  # of all processes
+    per_epoch: int  # steps
+    say: Say
+
+    @property
+    def steps(self) -> int:
+        return self.config.epochs * self.per_epoch
+
+
+def prepare(
+    config: Config, found: source.Resident | source.Streamed, devices: list, say: Say
+) -> Run:
+    """The run before its first step. `UsageError` for a batch that cannot be dealt."""
+    per_epoch = source.check_batch(config, found, len(devices))
+    method = setup.method(config, config.epochs * per_epoch, per_epoch)
+    state, static = setup.start(config, method, found.pixels)
+    folder = record.Folder(config.out, writes=jax.process_index() == 0)
+    return Run(config, found, folder, method, static, state, devices, per_epoch, say)
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Runs to the last step, and says what became of it."""
+    checkpoints = Checkpoints(run.folder.checkpoints, run.config.keep)
+    try:
+        step = 0
+        restored = checkpoints.restore(run.state, run.say)
+        if restored is not None:
+            step, run.state = restored
+            run.say(f"goes on from step {step} of {run.steps}")
+        run.folder.forget_after(step)
+        if step == 0:
+            _evaluate(run, 0)
+        with _signals() as told:
+            _steps(run, step, checkpoints, told)
+        return _summary(run)
+    finally:
+        checkpoints.close()
+
+
+def _steps(run, first, checkpoints, told):
+    config, each = run.config, run.config.steps_per_call
+    advance = parallel(
+        run.devices, run.source.resident, static=run.static, method=run.method
+    )
+    starts = range(first, run.steps, each)
+    calls = run.source.calls(first, run.steps, run.devices)
+    late = _Late(run)
+    for start in progress(starts, "steps" if each == 1 else "calls", lambda _: late.told):
+        images, chosen = next(calls)
+        run.state, measured = advance(run.state, images, chosen)
+        step = start + len(chosen[0])
+        if len(run.devices) > 1 and run.devices[0].platform == "cpu":
+            jax.block_until_ready(measured.loss)  # queued, host devices would hang
+        late.take(start, step, measured)
+        last = step == run.steps
+        due = lambda every, start=start, step=step: every and start // every < step // every
+        if last or told.is_set() or due(config.checkpoint_every):
+            late.flush()
+            checkpoints.save(step, run.state)
+        if told.is_set():
+            raise Interrupted(f"interrupted at step {step}; --resume goes on from there")
+        if last or due(config.evaluate_every * run.per_epoch):
+            _evaluate(run, step)
+    calls.close()
+
+
+class _Late:
+    """Reads what a call has measured after the next has begun, so that the device goes on."""
+
+    def __init__(self, run: Run):
+        self._run, self._waiting, self._losses = run, None, []
+        self._since, self._images = time.perf_counter(), 0
+        self.told = ""
+
+    def take(self, start: int, step: int, measured: Record) -> None:
+        self.flush()
+        self._waiting = start, step, measured
+
+    def flush(self) -> None:
+        """Reads what waits. `NotFinite` if it is not."""
+        if self._waiting is None:
+            return
+        (start, step, measured), self._waiting = self._waiting, None
+        on_host = lambda x: np.asarray(x.addressable_data(0))
+        loss, gradient = on_host(measured.loss), on_host(measured.gradient)
+        for name, values in (("loss", loss), ("gradient", gradient)):
+            if not np.isfinite(values).all():
+                bad = start + int(np.flatnonzero(~np.isfinite(values))[0])
+                raise NotFinite(f"the {name} of step {bad} is {values[bad - start]}")
+        self._losses.extend(loss.tolist())
+        self._images += self._run.config.batch * len(loss)
+        every = self._run.config.record_every
+        if start // every < step // every or step == self._run.steps or start == 0:
+            self._record(step, measured, float(gradient[-1]))
+
+    def _record(self, step, measured, gradient):
+        run, now = self._run, time.perf_counter()
+        rate = self._images / (now - self._since)
+        self._since, self._images = now, 0
+        arrays, told = record.spectrum(measured, 2 * run.config.batch)
+        loss, self._losses = float(np.mean(self._losses)), []
+        run.folder.keep_spectrum(step, arrays)
+        entry = dict(step=step, epoch=step / run.per_epoch, loss=loss, gradient=gradient)
+        run.folder.add("metrics.jsonl", entry | told | dict(images_per_second=rate))
+        self.told = f"loss {loss:.4f}, {rate:.0f} images/s, {told['verdict']}"
+
+
+def _evaluate(run, step):
+    """Nearest neighbours, and after the last step the linear protocol too."""
+    if jax.process_index() != 0:
+        return
+    local = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
+    params, norm = jax.tree.map(local, (run.state.params, run.state.norm))
+    online: Any = eqx.combine(params, run.static)
+    recipe, encoder = run.method.views[0], online.branch.encoder
+    train, test = run.source.features(lambda x: evaluate.features(encoder, norm, x, recipe))
+    entry: dict[str, Any] = dict(step=step, epoch=step / run.per_epoch)
+    entry |= dict(knn=evaluate.knn(train, test))
+    if step == 0:
+        entry |= dict(knn_pixels=evaluate.knn(*run.source.features(evaluate.pixels)))
+    if step == run.steps and run.config.linear:
+        run.say("linear evaluation")
+        found = evaluate.linear(train, test, seed=run.config.seed)
+        entry |= dict(linear_last=found.last, linear_best=found.best, linear=found.curve)
+    run.folder.add("evaluation.jsonl", entry)
+    run.say(f"epoch {entry['epoch']:g}: kNN {100 * entry['knn']:.2f} %")
+
+
+def _summary(run):
+    metrics = run.folder.entries("metrics.jsonl")
+    judged = run.folder.entries("evaluation.jsonl")
+    last = metrics[-1] if metrics else {}
+    keys = ("loss", "verdict", "rank", "of", "varying", "effective_rank", "tau", "alignment")
+    summary = {key: last.get(key) for key in keys}
+    for entry in judged:
+        for key in ("knn", "knn_pixels", "linear_last", "linear_best"):
+            if key in entry:
+                summary[key] = entry[key]
+    untrained = [entry["knn"] for entry in judged if entry["step"] == 0]
+    return dict(steps=run.steps, knn_untrained=(untrained or [None])[0]) | summary
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that is set by the first SIGINT or SIGTERM; a second one interrupts at once."""
+    told = threading.Event()
+
+    def tell(number, frame):
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    before = {each: signal.signal(each, tell) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,130 @@
+"""The files of a run: what is kept every few steps, and how it is read back."""
+
+import io
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lindyn import spectra
+from lindyn.command import as_json
+from lindyn.train.step import Record
+
+
+class Folder:
+    """config.json, environment.json, metrics.jsonl, evaluation.jsonl, spectra/, checkpoints/.
+
+    Single files are written whole and then renamed; lists have a line for each entry, with
+    its step. Without `writes`, as in all processes but the first, nothing is written.
+    """
+
+    def __init__(self, path: pathlib.Path, *, writes: bool = True):
+        self.path, self.writes = path, writes
+        if writes:
+            (path / "spectra").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        self._put(name, (json.dumps(json.loads(as_json(content)), indent=2) + "\n").encode())
+
+    def read(self, name: str) -> dict[str, Any]:
+        return json.loads((self.path / name).read_text())
+
+    def add(self, name: str, entry: Mapping[str, Any]) -> None:
+        """One more line, in one write."""
+        if self.writes:
+            with open(self.path / name, "ab", buffering=0) as file:
+                file.write((as_json(entry) + "\n").encode())
+
+    def entries(self, name: str) -> list[dict[str, Any]]:
+        """The lines that are whole."""
+        if not (self.path / name).exists():
+            return []
+        lines = (self.path / name).read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def keep_spectrum(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+        self._put(f"spectra/{step:08d}.npz", buffer.getvalue())
+
+    def forget_after(self, step: int) -> None:
+        """Removes what later steps have left: a run goes on from `step`."""
+        if not self.writes:
+            return
+        for name in ("metrics.jsonl", "evaluation.jsonl"):
+            kept = [entry for entry in self.entries(name) if entry["step"] <= step]
+            if (self.path / name).exists():
+                self._put(name, "".join(as_json(x) + "\n" for x in kept).encode())
+        for file in (self.path / "spectra").iterdir():
+            if not file.stem.isdigit() or int(file.stem) > step:
+                file.unlink()
+
+    def _put(self, name, content):
+        if not self.writes:
+            return
+        path = self.path / name
+        part = path.with_name(f".{path.name}.part")
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+
+
+def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays that are kept of a step, and the numbers that are told of them.
+
+    F = E[f f^T] of the last batch, over both views and not centred, its mean, and the running
+    estimate that a closed form uses; Wp; s, p, U and alignment in their `shared_basis`;
+    balance_W = W W^T and balance_Wp = Wp^T Wp of Theorem 1, with W the projector's last layer,
+    cross_W = Wa W^T; tau over all of the branch and tau_last for that layer alone. `samples`
+    is how many rows F has.
+    """
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        host = jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), record)
+        basis = spectra.shared_basis(jnp.asarray(host.F), jnp.asarray(host.Wp))
+        alignment = np.asarray(spectra.alignment(basis, jnp.asarray(host.Wp)))
+        asymmetry = float(spectra.asymmetry(jnp.asarray(host.Wp)))
+        commutator = float(spectra.commutator_norm(jnp.asarray(host.F), jnp.asarray(host.Wp)))
+        rank = float(spectra.effective_rank(basis.s))
+    last = np.vdot(host.Wa, host.W) / np.vdot(host.W, host.W)
+    arrays = dict(
+        F=host.F,
+        mean=host.mean,
+        running=host.running,
+        Wp=host.Wp,
+        U=np.asarray(basis.U),
+        s=np.asarray(basis.s),
+        p=np.asarray(basis.p),
+        alignment=alignment,
+        asymmetry=np.array(asymmetry),
+        commutator=np.array(commutator),
+        balance_W=host.W @ host.W.T,
+        balance_Wp=host.Wp.T @ host.Wp,
+        cross_W=host.Wa @ host.W.T,
+        tau=host.tau,
+        tau_last=last,
+    )
+    verdict = spectra.verdict(host.F, host.mean, samples)
+    told = dict(
+        s_max=float(basis.s[0]),
+        effective_rank=rank,
+        alignment=float(alignment.mean()),
+        asymmetry=asymmetry,
+        commutator=commutator,
+        tau=float(host.tau),
+        verdict=verdict.kind,
+        rank=verdict.rank,
+        of=verdict.of,
+        varying=verdict.varying,
+    )
+    return arrays, told

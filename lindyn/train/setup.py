@@ -1,0 +1,158 @@
+"""From what a run is told to what it runs: data, networks, optimiser, method."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import PyTree
+
+from lindyn import predictors
+from lindyn.train import augment, byol
+from lindyn.train.config import Config
+from lindyn.train.step import DEVICE, Method, TrainState, initial
+
+
+RECIPES = {
+    "cifar10": (augment.CIFAR10, augment.CIFAR10),
+    "stl10": (augment.STL10, augment.STL10),
+    "digits": (augment.DIGITS, augment.DIGITS),
+    "folder": augment.IMAGENET,
+}
+
+
+def views(config: Config) -> tuple[augment.Recipe, augment.Recipe]:
+    first, second = RECIPES[config.data]
+    if config.data == "folder":
+        sized = functools.partial(dataclasses.replace, size=config.image_size)
+        first, second = sized(first), sized(second)
+    return first, second
+
+
+def method(config: Config, steps: int, epoch: int) -> Method:
+    """The training step of a run of `steps`, `epoch` of them an epoch."""
+    keep: Any = None
+    if config.method == "byol" and config.target == "ema":
+        keep = functools.partial(_keep, config.ema, steps, config.ema_schedule == "cosine")
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
+    return Method(
+        views=views(config),
+        optimiser=_optimiser(config, steps, epoch),
+        seed=config.seed,
+        loss={"cosine": byol.cosine, "l2": byol.squared}[config.loss],
+        temperature=config.temperature if config.method == "simclr" else None,
+        both_directions=config.both_directions,
+        stop_gradient=config.stop_gradient,
+        keep=keep,
+        rule=_rule(config),
+        every=config.freq,
+        rho=config.rho if config.closed_form else 0.0,
+        symmetric=config.symmetric,
+        dtype=dtype,
+    )
+
+
+def start(config: Config, method: Method, pixels: int) -> tuple[TrainState, PyTree]:
+    """The state before the first step, and what is static of the online network."""
+    stem = config.stem
+    if stem == "auto":
+        stem = "cifar" if pixels < 64 else "imagenet"
+    online_key, predictor_key, target_key = jr.split(jr.key(config.seed), 3)
+    kinds = {"linear": "linear", "two-layer": "two-layer", "none": "none"}
+    kind: Any = kinds.get(config.predictor, "linear")  # a closed form is a linear one
+    if config.method == "simclr":
+        kind = "none"
+    branch = functools.partial(
+        byol.branch,
+        depth=config.depth,
+        stem=stem,
+        width=config.width,
+        hidden=config.hidden,
+        d=config.dim,
+        axis_name=DEVICE,
+    )
+
+    def whole():
+        predictor = byol.predictor(
+            kind,
+            config.dim,
+            hidden=config.predictor_hidden,
+            bias=config.predictor_bias,
+            axis_name=DEVICE,
+            key=predictor_key,
+        )
+        return byol.Online(branch(key=online_key), predictor)
+
+    online, norm = eqx.nn.make_with_state(whole)()
+    target = None
+    if method.keep is not None:
+        target = online.branch
+        if config.target_start == "independent":
+            target, _ = eqx.nn.make_with_state(branch)(key=target_key)
+    return initial(online, norm, method, target=target)
+
+
+def _keep(ema, steps, cosine, step):
+    if not cosine:
+        return ema
+    return 1 - (1 - ema) * (jnp.cos(jnp.pi * step / steps) + 1) / 2
+
+
+def _rule(config):
+    if config.method == "simclr":
+        return None
+    c, eps = config.c, config.eps
+    forms = {
+        "directpred": lambda F, _: predictors.directpred(
+            F, eps=eps, c=c, normalisation=config.normalisation
+        ),
+        "directset": lambda F, _: predictors.directset(F, a=config.a, eps=eps, c=c),
+        "directcopy": lambda F, _: predictors.directcopy(F, eps=eps),
+        "optimal": predictors.least_squares,
+    }
+    return forms.get(config.predictor)
+
+
+def _optimiser(config, steps, epoch):
+    decay_s, decay_p = config.decays
+    groups = {
+        "branch": _group(config, config.lr, decay_s, steps, epoch),
+        "predictor": _group(config, config.alpha_p * config.lr, decay_p, steps, epoch),
+        "closed form": optax.set_to_zero(),
+    }
+    predictor = "closed form" if config.closed_form else "predictor"
+
+    def labels(params):
+        name = lambda path, _: predictor if path[0].name == "predictor" else "branch"
+        return jax.tree.map_with_path(name, params)
+
+    return optax.partition(groups, labels)
+
+
+def _group(config, rate, decay, steps, epoch):
+    rate = _schedule(config, rate, steps, epoch)
+    if config.optimiser == "lars":
+        matrices = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+        return optax.lars(
+            rate,
+            weight_decay=decay,
+            weight_decay_mask=matrices,
+            trust_ratio_mask=matrices,
+            momentum=config.momentum,
+        )
+    decayed = optax.add_decayed_weights(decay) if decay else optax.identity()
+    momentum = optax.trace(config.momentum)
+    coupled = config.decay == "coupled"
+    parts = (decayed, momentum) if coupled else (momentum, decayed)
+    return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+
+def _schedule(config, rate, steps, epoch):
+    warm = round(config.warmup * epoch)
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, rate, warm, max(steps, warm + 1))
+    return optax.linear_schedule(0.0, rate, warm) if warm else rate

@@ -1,0 +1,113 @@
+"""Where each step's images come from: arrays that stay on the devices, or folders."""
+
+import itertools
+from collections.abc import Callable, Generator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lindyn.command import UsageError
+from lindyn.train import data, folders
+from lindyn.train.config import Config
+from lindyn.train.evaluate import PART, Features, Judged
+
+
+Calls = Generator[tuple[Any, Any], None, None]  # images, and those that each device takes
+
+
+class Resident:
+    """A set that fits on each device; all of it lies there, and a step chooses among it."""
+
+    resident = True
+
+    def __init__(self, config: Config, images: data.Images):
+        self._config, self._set = config, images
+        self._pretrain = images.pretrain[: config.limit]
+        self.images, self.pixels = len(self._pretrain), self._pretrain.shape[1]
+        self.checksum = images.checksum
+
+    def calls(self, first: int, last: int, devices: list) -> Calls:
+        """For each call from step `first` on."""
+        config = self._config
+        everywhere = NamedSharding(Mesh(np.array(devices), ("device",)), PartitionSpec())
+        images = jax.make_array_from_process_local_data(everywhere, self._pretrain)
+        for start in range(first, last, config.steps_per_call):
+            steps = range(start, min(start + config.steps_per_call, last))
+            each = [
+                data.batch_indices(self.images, config.batch, seed=config.seed, step=step)
+                for step in steps
+            ]
+            parts = np.stack(each).reshape(len(steps), len(devices), -1).swapaxes(0, 1)
+            local = len(devices) // jax.process_count()
+            yield images, parts[jax.process_index() * local :][:local]
+
+    def features(self, of: Callable[[np.ndarray], Features]) -> tuple[Judged, Judged]:
+        """Of the labelled images, to learn from and to test on."""
+        found, limit = self._set, self._config.limit
+        train = Judged(of(found.train[:limit]), found.train_labels[:limit])
+        return train, Judged(of(found.test[:limit]), found.test_labels[:limit])
+
+
+class Streamed:
+    """A folder whose images are decoded as they are needed."""
+
+    resident = False
+
+    def __init__(self, config: Config, folder: folders.Folder):
+        self._config, self._folder = config, folder
+        self._train = folders.thinned(folder.train, config.limit)
+        self._stored = round(config.image_size * 8 / 7)  # pixels: more than a view, as usual
+        self.images, self.pixels = len(self._train.files), config.image_size
+        self.checksum = folder.checksum
+
+    def calls(self, first: int, last: int, devices: list) -> Calls:
+        """For each call from step `first` on."""
+        config, local = self._config, len(devices) // jax.process_count()
+        found = folders.batches(
+            self._train,
+            batch=config.batch,
+            size=self._stored,
+            seed=config.seed,
+            start=first,
+            workers=config.workers,
+            index=jax.process_index(),
+            count=jax.process_count(),
+        )
+        try:
+            for start in range(first, last, config.steps_per_call):
+                steps = min(config.steps_per_call, last - start)
+                images = np.stack(list(itertools.islice(found, steps)))
+                images = images.reshape(steps, local, -1, *images.shape[2:]).swapaxes(0, 1)
+                images = images.reshape(local, -1, *images.shape[3:])
+                chosen = np.arange(images.shape[1], dtype=np.int32).reshape(steps, -1)
+                yield images, np.stack([chosen] * local)
+        finally:
+            found.close()
+
+    def features(self, of: Callable[[np.ndarray], Features]) -> tuple[Judged, Judged]:
+        """Of the labelled images, to learn from and to test on."""
+
+        def all_of(split):
+            split = folders.thinned(split, self._config.limit)
+            found = folders.labelled(split, batch=PART, size=self._config.image_size)
+            parts, labels = zip(*((of(images), some) for images, some in found), strict=True)
+            return Judged(np.concatenate(parts), np.concatenate(labels))
+
+        return all_of(self._folder.train), all_of(self._folder.val)
+
+
+def of(config: Config) -> Resident | Streamed:
+    """The images that the command names. `UsageError` where they are not whole."""
+    if config.data == "folder":
+        assert config.data_dir is not None
+        return Streamed(config, folders.folder(config.data_dir))
+    return Resident(config, data.load(config.data, config.data_dir))
+
+
+def check_batch(config: Config, found: Resident | Streamed, devices: int) -> int:
+    """Steps an epoch. `UsageError` for a batch that cannot be had or dealt."""
+    if config.batch % devices:
+        raise UsageError(f"--batch {config.batch}: must be a multiple of the {devices} devices")
+    return data.steps_per_epoch(found.images, config.batch)

@@ -1,0 +1,270 @@
+"""One training step. Only here does training know that there are several devices."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+
+from lindyn import predictors
+from lindyn.train import augment, byol
+
+
+DEVICE = "device"
+Matrix = Float[Array, "d d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What is compiled for: how views become a loss, and a gradient a new network."""
+
+    views: tuple[augment.Recipe, augment.Recipe]
+    optimiser: optax.GradientTransformation  # of an `Online`
+    seed: int
+    loss: Callable = byol.cosine  # of predictions and targets
+    temperature: float | None = None  # SimCLR's loss instead, and no target
+    both_directions: bool = True
+    stop_gradient: bool = True
+    keep: Callable[[Array], Array | float] | None = None  # the target's part in its average
+    rule: Callable[[Matrix, Matrix], Matrix] | None = None  # Wp from E[f f^T], E[f_a f^T]
+    every: int = 1  # steps between two uses of the rule
+    rho: float = 0.0  # of the running estimate of F; 0: the last batch
+    symmetric: bool = False  # Wp <- (Wp + Wp^T)/2 after each step
+    dtype: Any = jnp.float32  # of images and activations; parameters have 32 bits
+
+
+class TrainState(eqx.Module):
+    """Arrays only: what changes from step to step."""
+
+    step: Int[Array, ""]
+    params: PyTree  # of the online network
+    norm: eqx.nn.State  # running statistics of its BatchNorms
+    target: PyTree  # parameters; None without a target
+    target_norm: eqx.nn.State | None
+    opt: optax.OptState
+    F: Matrix  # running estimate of E[f f^T]
+    cross: Matrix  # of E[f_a f^T]
+    good: Bool[Array, ""]  # nothing was infinite or NaN so far; if not, the state stays
+
+
+class Record(eqx.Module):
+    """What is measured on the way, for one dispatch."""
+
+    loss: Float[Array, " steps"]
+    gradient: Float[Array, " steps"]  # its norm
+    F: Matrix  # of the last batch, both views: E[f f^T], not centred
+    mean: Float[Array, " d"]  # of the same: E[f]
+    running: Matrix  # the running estimate, with rho
+    Wp: Matrix
+    W: Float[Array, "d hidden"]  # the projector's last layer
+    Wa: Float[Array, "d hidden"]  # the target's
+    tau: Float[Array, ""]  # <Wa, W>/<W, W>, over all of the branch's matrices
+
+
+class _Seen(eqx.Module):
+    """What one step measures."""
+
+    loss: Float[Array, "..."]
+    gradient: Float[Array, "..."]
+    F: Float[Array, "... d d"]
+    mean: Float[Array, "... d"]
+
+
+def initial(
+    online: byol.Online,
+    norm: eqx.nn.State,
+    method: Method,
+    *,
+    target: byol.Branch | None = None,
+) -> tuple[TrainState, PyTree]:
+    """The state before the first step, and what is static of the online network.
+
+    `target` is where the target starts: the online branch itself, or another one.
+    """
+    params, static = eqx.partition(online, eqx.is_array)
+    d = online.branch.projector.last.weight.shape[0]
+    weights = target_norm = None
+    if target is not None:
+        leaves = jax.tree.leaves(eqx.filter(target, eqx.is_array))
+        weights = jax.tree.unflatten(jax.tree.structure(params.branch), leaves)
+        target_norm = norm.substate(online.branch)
+    state = TrainState(
+        step=jnp.array(0),
+        params=params,
+        norm=norm,
+        target=weights,
+        target_norm=target_norm,
+        opt=method.optimiser.init(params),
+        F=jnp.zeros((d, d)),
+        cross=jnp.zeros((d, d)),
+        good=jnp.array(True),
+    )
+    return jax.tree.map(jnp.array, state), static  # copies: the step takes its state apart
+
+
+def step(
+    state: TrainState,
+    images: UInt8[Array, "images height width 3"],
+    chosen: Int[Array, "steps batch"],
+    *,
+    static: PyTree,
+    method: Method,
+) -> tuple[TrainState, Record]:
+    """What each device does with the `chosen` of its images, some steps one after another.
+
+    Nothing it returns differs between devices.
+    """
+    advance = partial(_advance, images, static=static, method=method)
+    if len(chosen) == 1:  # a loop may cost time
+        state, seen = advance(state, chosen[0])
+        loss, gradient = seen.loss[None], seen.gradient[None]
+    else:
+        state, each = lax.scan(advance, state, chosen)
+        loss, gradient = each.loss, each.gradient
+        seen = jax.tree.map(lambda x: x[-1], each)
+    online: Any = eqx.combine(state.params, static)
+    last = online.branch.projector.last.weight
+    target = last if state.target is None else state.target.projector.last.weight
+    branch = state.params.branch
+    record = Record(
+        loss=loss,
+        gradient=gradient,
+        F=seen.F,
+        mean=seen.mean,
+        running=state.F,
+        Wp=byol.product(online.predictor, len(state.F)),
+        W=last,
+        Wa=target,
+        tau=_projection(branch if state.target is None else state.target, branch),
+    )
+    return state, record
+
+
+def parallel(devices: list, resident: bool, **fixed: Any) -> Callable:
+    """`step` on these devices of all processes.
+
+    `chosen` has a leading axis of local devices; so have `images`, unless they are `resident`
+    and the same on all.
+
+    `jax.pmap` and not `eqx.filter_pmap`, which fails across processes on JAX 0.10.
+    `out_axes=None` keeps one device's copy without checking that the others agree.
+    """
+    return jax.pmap(
+        partial(step, **fixed),
+        axis_name=DEVICE,
+        in_axes=(None, None if resident else 0, 0),
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
+    )
+
+
+def _advance(images, state, chosen, *, static, method):
+    first, second = _views(images, chosen, state.step, method)
+
+    def loss(params):
+        return _loss(eqx.combine(params, static), state, first, second, static, method)
+
+    (value, (norm, target_norm, *found)), gradient = jax.value_and_grad(loss, has_aux=True)(
+        state.params
+    )
+    value, gradient, (F, cross, mean) = lax.pmean((value, gradient, found), DEVICE)
+    if method.rule is not None:  # Wp has no gradient then
+        gradient = eqx.tree_at(lambda g: g.predictor, gradient, replace_fn=_zeros)
+    size = optax.tree_utils.tree_norm(gradient)
+    good = state.good & jnp.isfinite(value) & jnp.isfinite(size)
+
+    def moved():
+        updates, opt = method.optimiser.update(gradient, state.opt, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        target = state.target
+        if method.keep is not None:
+            target = byol.moved(target, params.branch, method.keep(state.step))
+        running = byol.moved((state.F, state.cross), (F, cross), _memory(state.step, method))
+        params = _predictor(params, static, *running, state.step, method)
+        return TrainState(
+            state.step + 1, params, norm, target, target_norm, opt, *running, good
+        )
+
+    stopped = eqx.tree_at(lambda s: s.good, state, good)
+    return lax.cond(good, moved, lambda: stopped), _Seen(value, size, F, mean)
+
+
+def _memory(step, method):
+    return jnp.where(step == 0, 0, method.rho)  # (19) starts with the first batch
+
+
+def _views(images, chosen, step, method):
+    """Two views of each image; the place in the global batch and the step are their key."""
+    batch = len(chosen)
+    places = lax.axis_index(DEVICE) * batch + jnp.arange(batch)
+    key = jr.fold_in(jr.key(method.seed), step)
+    keys = jax.vmap(lambda place: jr.split(jr.fold_in(key, place)))(places)
+    some = jnp.take(images, chosen, axis=0)
+    for recipe, each in zip(method.views, keys.T, strict=True):
+        one = lambda image, key, recipe=recipe: augment.view(image, recipe, key=key)
+        yield jax.vmap(one)(some, each).astype(method.dtype)
+
+
+def _loss(online, state, first, second, static, method):
+    f1, norm = online.branch(first, _copy(state.norm))
+    f2, norm = online.branch(second, norm)
+    f1, f2 = f1.astype(jnp.float32), f2.astype(jnp.float32)
+    target_norm = state.target_norm
+    if method.temperature is not None:
+        value = byol.nt_xent(f1, f2, temperature=method.temperature, axis_name=DEVICE)
+        a1, a2 = f1, f2
+    else:
+        a1, a2 = f1, f2
+        if state.target is not None:
+            target: Any = eqx.combine(state.target, static.branch)
+            a1, target_norm = target(first, _copy(target_norm))
+            a2, target_norm = target(second, target_norm)
+            a1, a2 = a1.astype(jnp.float32), a2.astype(jnp.float32)
+        if method.stop_gradient:
+            a1, a2 = lax.stop_gradient((a1, a2))
+        p1, norm = online.predict(f1, norm)
+        value = method.loss(p1, a2)
+        if method.both_directions:
+            p2, norm = online.predict(f2, norm)
+            value = value + method.loss(p2, a1)
+    both = lax.stop_gradient(jnp.concatenate([f1, f2]))
+    targets = lax.stop_gradient(jnp.concatenate([a2, a1]))
+    F, cross = predictors.correlation(both, both), predictors.correlation(targets, both)
+    return value, (norm, target_norm, F, cross, jnp.mean(both, axis=0))
+
+
+def _predictor(params, static, F, cross, step, method):
+    if method.rule is not None:
+        weight = lambda params: params.predictor.weight
+        old = weight(params)
+        use = lambda: method.rule(F, cross).astype(old.dtype)
+        Wp = lax.cond(step % method.every == 0, use, lambda: old)
+        return eqx.tree_at(weight, params, Wp)
+    if method.symmetric:
+        whole = byol.symmetrised(eqx.combine(params.predictor, static.predictor))
+        return eqx.tree_at(lambda p: p.predictor, params, eqx.filter(whole, eqx.is_array))
+    return params
+
+
+def _projection(target, online):
+    """<Wa, W>/<W, W> over all matrices and filters: tau, where Wa = tau W."""
+    pairs = zip(jax.tree.leaves(target), jax.tree.leaves(online), strict=True)
+    pairs = [(a, w) for a, w in pairs if w.ndim > 1]
+    return sum(jnp.vdot(a, w) for a, w in pairs) / sum(jnp.vdot(w, w) for _, w in pairs)
+
+
+def _zeros(tree):
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def _copy(state):
+    """A BatchNorm state may be used once."""
+    return jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(state))
