@@ -1,5 +1,6 @@
 """The two networks of BYOL, its losses, and the moving average that makes the target."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -45,7 +46,7 @@ class Hidden(eqx.Module):
 class Branch(eqx.Module):
     """Encoder and projector: W, as far as the theory speaks of real networks."""
 
-    encoder: ResNet
+    encoder: Callable  # images and state to features and state: a `ResNet`
     projector: Hidden
 
     def __call__(

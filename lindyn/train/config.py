@@ -31,8 +31,8 @@ class Config:
     workers: int = 4
     """Threads that decode, for --data folder."""
 
-    depth: Literal[18, 50] = 18
-    """Of the ResNet."""
+    depth: Literal[10, 18, 50] = 18
+    """Of the ResNet; 10, with one block a layer, is for small runs."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
     """cifar: 3x3 without pooling; auto: for images below 64 pixels."""
     width: int = 64

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
-from lindyn.train import augment, resnet
+from lindyn.train import augment
 
 
 NEIGHBOURS, TEMPERATURE = 20, 0.1  # ours
@@ -40,7 +40,7 @@ class Linear(eqx.Module):
 
 
 def features(
-    encoder: resnet.ResNet,
+    encoder: Callable,
     state: eqx.nn.State,
     images: UInt8[np.ndarray, "images height width 3"],
     recipe: augment.Recipe,

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50, layer by layer as in torchvision.
+"""ResNet-18 and ResNet-50, layer by layer as in torchvision, and ResNet-10 for small runs.
 
 He, Zhang, Ren and Sun, CVPR 2016 (arXiv 1512.03385); a bottleneck's stride is on its 3x3
 convolution. Fields have torchvision's names: `weights` reads them off.
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from lindyn.train.layers import BatchNorm, Conv, max_pool
 
 
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # in each of the four layers
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # in each of the four layers
 STEMS = ("cifar", "imagenet")
 Images = Float[Array, "batch height width channels"]
 Features = Float[Array, "batch new_height new_width new_channels"]
@@ -121,7 +121,7 @@ class ResNet(eqx.Module):
             raise ValueError(f"stem {stem}: must be one of {', '.join(STEMS)}")
         if width < 1:
             raise ValueError(f"width {width}: must be at least 1")
-        block, expansion = (BasicBlock, 1) if depth == 18 else (Bottleneck, 4)
+        block, expansion = (Bottleneck, 4) if depth == 50 else (BasicBlock, 1)
         stem_key, key = jr.split(key)
         kernel, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
         self.stem = stem

@@ -24,9 +24,7 @@ from lindyn.train.resnet import ResNet
 COUNTER = "num_batches_tracked"  # absent in old files; PyTorch does without it too
 
 
-def load(
-    path: pathlib.Path, model: ResNet, state: eqx.nn.State
-) -> tuple[ResNet, eqx.nn.State]:
+def load(path: pathlib.Path, model: ResNet, state: eqx.nn.State) -> tuple[ResNet, eqx.nn.State]:
     """The model and state with the file's weights and running statistics.
 
     A classifier in the file (fc.weight, fc.bias) is ignored; `state` stays valid.
@@ -85,7 +83,7 @@ def _is_index(x):
     return isinstance(x, eqx.nn.StateIndex)
 
 
-def _value(slot, state):
+def _value(slot, state) -> Array:
     return state.get(slot) if _is_index(slot) else slot
 
 

@@ -25,8 +25,7 @@ from lindyn.train import augment
 EACH = {
     "cifar10": augment.CIFAR10,
     "stl10": augment.STL10,
-    "imagenet-1": augment.IMAGENET[0],
-    "imagenet-2": augment.IMAGENET[1],
+    "imagenet": dataclasses.replace(augment.IMAGENET[1], size=64, blur_p=0.5),  # quicker
     "digits": augment.DIGITS,
 }
 ALIKE = 2e-5  # of values in [0, 1]; a step of a byte is 4e-3
@@ -62,13 +61,13 @@ def colours():
     return np.concatenate([exact, close])[: 40 * 56].reshape(40, 56, 3).astype(np.float32)
 
 
-def scene() -> np.ndarray:
+def scene():
     """Smooth shading, an edge and some noise, in bytes: 40 x 56."""
     y, x = np.mgrid[0:1:40j, 0:1:56j]
     shades = np.stack([x, y * x, 0.5 + 0.5 * np.sin(9 * x + 5 * y)], axis=-1)
     shades[12:30, 20:41] = 1 - 0.8 * shades[12:30, 20:41]
     noise = np.random.default_rng(1).normal(0, 0.03, shades.shape)
-    return np.uint8(255 * np.clip(shades + noise, 0, 1)) / np.float32(255)
+    return np.clip(255 * (shades + noise), 0, 255).round().astype(np.float32) / 255
 
 
 def photographs():
@@ -76,8 +75,10 @@ def photographs():
     if folder is None:
         pytest.skip("set LINDYN_CIFAR10 to a folder with cifar-10-batches-bin")
     path = pathlib.Path(folder, "cifar-10-batches-bin", "test_batch.bin")
-    records = np.fromfile(path, np.uint8, 3073 * 8).reshape(8, 3073)
-    return list(records[:, 1:].reshape(8, 3, 32, 32).transpose(0, 2, 3, 1) / np.float32(255))
+    pixels = np.fromfile(path, np.uint8, 3073 * 16).reshape(16, 3073)[:, 1:]
+    # Four in one, and cut to the shape of the made ones: nothing compiles twice.
+    fours = pixels.reshape(4, 2, 2, 3, 32, 32).transpose(0, 1, 4, 2, 5, 3).reshape(4, 64, 64, 3)
+    return list(fours[:, 12:52, 4:60] / np.float32(255))
 
 
 @pytest.fixture(params=["made", "cifar"])
@@ -116,7 +117,7 @@ def test_crop_is_torchvisions_resized_crop(size, pictures, torchvision):
     for image in pictures:
         h, w = image.shape[:2]
         boxes = [(0, 0, h, w), (0, 0, 1, 1), (h - 1, w - 1, 1, 1), (3, 0, 2, w), (0, 5, h, 3)]
-        for _ in range(20):
+        for _ in range(10):
             (top, bottom), (left, right) = np.sort(rng.integers(0, (h, w), (2, 2)).T, axis=1)
             boxes.append((top, left, bottom - top + 1, right - left + 1))
         for box in [tuple(map(int, box)) for box in boxes]:
@@ -183,9 +184,9 @@ def test_views_are_torchvisions_at_the_same_choices(recipe, pictures, torchvisio
         return torchvision.solarize(x, 0.5) if c.solarize else x
 
     beyond = []
-    for i, one in enumerate(jr.split(key, 16)):
+    for i, one in enumerate(jr.split(key, 12)):
         image = pictures[i % len(pictures)]
-        choices = augment.choose(image.shape[:2], recipe, key=one)
+        choices = jax.device_get(augment.choose(image.shape[:2], recipe, key=one))
         far = np.abs(
             render(jnp.array(image), recipe, choices) - by_torch(theirs, image, choices)
         )
@@ -314,7 +315,7 @@ def test_jitter_is_its_four_changes_in_every_order():
 # Views
 
 
-@every_recipe
+@pytest.mark.parametrize("recipe", (EACH["imagenet"], EACH["digits"]), ids=["all", "crop"])
 def test_views_are_finite_and_between_0_and_1_before_normalisation(recipe, key):
     black, white = np.zeros((20, 28, 3), np.uint8), np.full((20, 28, 3), 255, np.uint8)
     noise = np.random.default_rng(3).integers(0, 256, (4, 20, 28, 3), np.uint8)
@@ -336,8 +337,8 @@ def test_views_are_normalised_at_the_end(key):
 
 
 def test_a_key_is_a_view_alone_or_in_a_batch(key):
-    images = jnp.stack([jnp.array(scene())] * 6)
-    keys = jr.split(key, 6)
+    images = jnp.stack([jnp.array(scene())] * 4)
+    keys = jr.split(key, 4)
     recipe = augment.CIFAR10
     batch = jax.jit(jax.vmap(lambda image, key: augment.view(image, recipe, key=key)))
     views = batch(images, keys)
@@ -351,7 +352,7 @@ def test_a_key_is_a_view_alone_or_in_a_batch(key):
 
 
 def test_bytes_and_floats_give_the_same(key):
-    image = jnp.array(np.uint8(255 * scene() + 0.5))
+    image = jnp.array(np.round(255 * scene()).astype(np.uint8))
     floats = image / jnp.float32(255)
     choices = augment.choose((40, 56), augment.CIFAR10, key=key)
     views = [render(x, augment.CIFAR10, choices) for x in (image, floats)]
@@ -478,7 +479,6 @@ def test_area_log_ratio_and_place_are_uniform_where_every_box_fits():
     ("shape", "scale"),
     [
         ((32, 32), (0.08, 1.0)),
-        ((96, 96), (0.08, 1.0)),
         ((8, 8), (0.5, 1.0)),
         ((20, 50), (0.3, 1.0)),
     ],

@@ -200,13 +200,14 @@ def test_a_single_value_has_no_variance():
 
 def test_convolution_and_linear_start_as_pytorchs(key):
     conv = layers.Conv(16, 32, 3, 2, 1, key=key)
-    assert jnp.isclose(jnp.std(conv.weight), (2 / (9 * 32)) ** 0.5, rtol=0.05)
-    assert jnp.abs(jnp.mean(conv.weight)) < 0.01
+    weight = np.asarray(conv.weight)
+    assert np.isclose(weight.std(), (2 / (9 * 32)) ** 0.5, rtol=0.05)
+    assert abs(weight.mean()) < 0.01
     linear = layers.Linear(64, 100, bias=True, key=key)
     assert linear.bias is not None
-    for x in (linear.weight, linear.bias):
-        assert 0.9 / 8 < jnp.max(jnp.abs(x)) <= 1 / 8
-        assert jnp.isclose(jnp.std(x), 1 / 8 / 3**0.5, rtol=0.2)
+    for x in map(np.asarray, (linear.weight, linear.bias)):
+        assert 0.9 / 8 < abs(x).max() <= 1 / 8
+        assert np.isclose(x.std(), 1 / 8 / 3**0.5, rtol=0.2)
     assert layers.Linear(3, 2, bias=False, key=key).bias is None
 
 
@@ -249,13 +250,14 @@ def test_padding_never_is_the_largest(rng):
         (50, "imagenet", 64, 23_508_032),
         (50, "cifar", 64, 23_500_352),
         (18, "cifar", 16, 700_176),
+        (10, "cifar", 64, 4_898_112),
     ),
 )
 def test_sizes(depth, stem, width, parameters, key):
     model, state = eqx.filter_eval_shape(make_resnet, depth, stem, width, key=key)
     size = lambda x: int(np.prod(x.shape))
     assert sum(map(size, jax.tree.leaves(eqx.filter(model, _is_shape)))) == parameters
-    assert model.features == width * (8 if depth == 18 else 32)
+    assert model.features == width * (32 if depth == 50 else 8)
     side = {"cifar": 32, "imagenet": 96}[stem]
     x = jax.ShapeDtypeStruct((2, side, side, 3), jnp.bfloat16)
     y, after = eqx.filter_eval_shape(apply, model, state, x)
@@ -266,7 +268,7 @@ def test_sizes(depth, stem, width, parameters, key):
 @pytest.mark.parametrize(
     "arguments, message",
     (
-        ((34, "cifar", 64), "depth 34: must be one of 18, 50"),
+        ((34, "cifar", 64), "depth 34: must be one of 10, 18, 50"),
         ((18, "stl", 64), "stem stl: must be one of cifar, imagenet"),
         ((18, "cifar", 0), "width 0: must be at least 1"),
     ),
@@ -277,10 +279,8 @@ def test_impossible_resnets(arguments, message, key):
 
 
 def test_the_gradient_reaches_every_weight(rng):
-    model, state = drawn(18, "imagenet", 16, rng)
-    layers = lambda model: (model.layer1, model.layer2, model.layer3, model.layer4)
-    short = eqx.tree_at(layers, model, (model.layer1[:1], model.layer2[:1], (), ()))
-    arrays, static = eqx.partition(short, eqx.is_array)
+    model, state = drawn(10, "imagenet", 16, rng)
+    arrays, static = eqx.partition(model, eqx.is_array)
 
     def loss(arrays, x):
         y, _ = eqx.combine(arrays, static)(x, copy(state))
@@ -288,7 +288,7 @@ def test_the_gradient_reaches_every_weight(rng):
 
     gradient = jax.jit(jax.grad(loss))(arrays, jnp.array(images(rng, 4, 16, 16, 3)))
     for x in jax.tree.leaves(gradient):
-        assert jnp.all(jnp.isfinite(x)) and jnp.any(x != 0)
+        assert np.all(np.isfinite(x)) and np.any(np.asarray(x) != 0)
 
 
 def test_every_batch_norm_knows_the_axis_and_inference_needs_none(rng):
@@ -307,12 +307,19 @@ def evaluated_and_trained(model, state, x):
     return y, *model(x, state)
 
 
-@pytest.mark.parametrize("depth", (18, 50))
-@pytest.mark.parametrize("stem, side", (("imagenet", 64), ("cifar", 16)))
+@pytest.mark.parametrize(
+    "depth, stem, side",
+    (
+        (18, "imagenet", 64),
+        (18, "cifar", 16),
+        (50, "imagenet", 64),
+        pytest.param(50, "cifar", 16, marks=pytest.mark.slow),
+    ),
+)
 def test_features_are_torchvisions(depth, stem, side, rng, torch, torchvision, tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     path = tmp_path / "weights.safetensors"
-    x = images(rng, 4, side, side, 3)
+    pictures = images(rng, 4, side, side, 3)
 
     def theirs():
         torch.manual_seed(0)
@@ -324,16 +331,18 @@ def test_features_are_torchvisions(depth, stem, side, rng, torch, torchvision, t
 
     def same(model, state, net):
         net.fc = torch.nn.Identity()
-        evaluated, trained, after = evaluated_and_trained(model, state, jnp.array(x))
+        net.double()  # single precision would be 1e-4 away, at depth 50 in training
+        evaluated, trained, after = evaluated_and_trained(model, state, jnp.array(pictures))
         with torch.no_grad():
-            expected = [net.train(mode)(torch.tensor(x).permute(0, 3, 1, 2)) for mode in (False, True)]
-        print("DIFF", depth, stem, [float(np.linalg.norm(np.asarray(a,float)-np.asarray(b,float))/np.linalg.norm(np.asarray(b,float))) for a,b in ((evaluated,expected[0]),(trained,expected[1]))])
+            x = torch.tensor(pictures).double().permute(0, 3, 1, 2)
+            expected = [net.train(mode)(x) for mode in (False, True)]
+        assert all(torch.all(y.std(0).mean() > 0) for y in expected)
         assert close(evaluated, expected[0], 1e-4)
         assert close(trained, expected[1], 1e-4)
         weights.save(path, model, after)
         found = safetensors.load_file(path)
         assert found.keys() == net.state_dict().keys()
-        assert all(close(found[name], y, 1e-4) for name, y in net.state_dict().items())
+        assert all(close(found[name], y, 1e-4) for name, y in net.named_buffers())
 
     model, state = drawn(depth, stem, 64, rng)
     weights.save(path, model, state)
@@ -344,9 +353,9 @@ def test_features_are_torchvisions(depth, stem, side, rng, torch, torchvision, t
     same(model, state, net)
 
     net = theirs()
-    for name, buffer in net.named_buffers():
-        if "running" in name:
-            buffer.uniform_(0.5, 1.5)
+    for name, x in net.state_dict().items():
+        if x.ndim == 1:  # else a BatchNorm's weights would all be alike
+            x.uniform_(*((-0.5, 0.5) if name.endswith(("bias", "mean")) else (0.5, 1.5)))
     safetensors.save_file(net.state_dict(), path)
     same(*weights.load(path, model, state), net)
 
