@@ -7,9 +7,10 @@ import matplotlib as mpl
 import pytest
 
 
-# Programs that commands compile are kept for the other commands of this run, and no longer.
+# Programs that are compiled are kept for the other tests of this run, and no longer.
 _cache = tempfile.TemporaryDirectory()
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+jax.config.update("jax_compilation_cache_dir", _cache.name)
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
