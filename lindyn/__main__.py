@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "phase": "phase diagrams: flow, fixed points, nullclines, what collapses",
     "sweep": "maps over two parameters: collapse, basins, escape times, alignment",
+    "train": "real networks: BYOL, SimSiam, DirectPred, and their spectra",
     "verify": "the theorems and closed forms, checked on random problems",
 }
 USAGE = "usage: lindyn COMMAND [OPTIONS]\n\n" + "".join(

@@ -69,7 +69,8 @@ def start(*, double: bool = True) -> None:
 
     gc.freeze()  # tracing makes many objects, and little garbage
     gc.set_threshold(100_000)
-    jax.config.update("jax_enable_x64", double)
+    if double:
+        jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if jax.config.values["jax_compilation_cache_dir"] is None:

@@ -112,6 +112,36 @@ BAD = {
         ["--show"],
         ["stray"],
     ),
+    "train": (
+        ["--data", "cifar10"],
+        ["--data", "cifar10", "--data-dir", "nowhere"],
+        ["--data", "mnist"],
+        ["--lr", "nan"],
+        ["--lr", "0"],
+        ["--wd=-1"],
+        ["--wd-p", "inf"],
+        ["--ema", "1.5"],
+        ["--epochs", "0"],
+        ["--batch", "1"],
+        ["--batch", "100000"],
+        ["--limit", "100"],
+        ["--width", "0"],
+        ["--depth", "34"],
+        ["--warmup", "101"],
+        ["--predictor", "directpred", "--rho", "1"],
+        ["--predictor", "none", "--symmetric"],
+        ["--predictor", "directcopy", "--predictor-bias"],
+        ["--seed=-1"],
+        ["--preset", "t99"],
+        ["--resume"],
+        ["--resume", "--overwrite"],
+        ["--steps-per-call", "3"],
+        ["--processes", "2"],
+        ["--processes", "2", "--process", "0"],
+        ["--out", "a-file"],
+        ["--out", "a-file/run"],
+        ["--out", "."],
+    ),
     "verify": (
         ["--seeds", "0"],
         ["--seeds=-3"],
@@ -190,7 +220,7 @@ def lindyn(*argv):
 def test_the_console_script_dispatches():
     shown = lindyn()
     assert shown.returncode == 0 and all(name in shown.stdout for name in COMMANDS)
-    unknown = lindyn("train")
+    unknown = lindyn("nothing")
     assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
     assert lindyn("phase", "--wd", "nan").returncode == 2
 

@@ -52,6 +52,53 @@ MAY_IMPORT = {
         "theory",
     },
     "verify": {"claims", "command", "problems"},
+    "train.__main__": {
+        "command",
+        "train.config",
+        "train.loop",
+        "train.presets",
+        "train.source",
+    },
+    "train.augment": set(),
+    "train.byol": {"train.layers", "train.resnet"},
+    "train.checkpoint": {"command"},
+    "train.config": {"command"},
+    "train.data": {"command", "train.pickled"},
+    "train.evaluate": {"train.augment"},
+    "train.folders": {"command", "train.data"},
+    "train.layers": set(),
+    "train.loop": {
+        "command",
+        "train.checkpoint",
+        "train.config",
+        "train.evaluate",
+        "train.record",
+        "train.setup",
+        "train.source",
+        "train.step",
+        "train.weights",
+    },
+    "train.pickled": {"command"},
+    "train.presets": {"train.config"},
+    "train.record": {"command", "spectra", "train.step"},
+    "train.resnet": {"train.layers"},
+    "train.setup": {
+        "predictors",
+        "train.augment",
+        "train.byol",
+        "train.config",
+        "train.step",
+    },
+    "train.source": {
+        "command",
+        "train.config",
+        "train.data",
+        "train.evaluate",
+        "train.folders",
+        "train.step",
+    },
+    "train.step": {"predictors", "train.augment", "train.byol"},
+    "train.weights": {"chunks", "command", "train.resnet"},
 }
 
 
@@ -60,7 +107,11 @@ def imported(path):
         if isinstance(node, ast.ImportFrom) and node.module == "lindyn":
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lindyn."):
-            yield (node.module or "").removeprefix("lindyn.")
+            module = (node.module or "").removeprefix("lindyn.")
+            if module == "train":
+                yield from (f"train.{alias.name}" for alias in node.names)
+            else:
+                yield module
         elif isinstance(node, ast.Import):
             yield from (
                 alias.name.removeprefix("lindyn.")
@@ -75,6 +126,16 @@ def test_imports_point_downwards(path):
         return
     name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     assert set(imported(path)) <= MAY_IMPORT[name]
+
+
+def test_the_theory_does_not_import_the_training_nor_the_training_the_theory():
+    shared = {"chunks", "command", "predictors", "spectra"}
+    for name, targets in MAY_IMPORT.items():
+        inside = {target for target in targets if target.startswith("train.")}
+        if name.startswith("train."):
+            assert targets - inside <= shared
+        else:
+            assert not inside
 
 
 def test_few_modules_import_diffrax_and_one_matplotlib():

@@ -1,7 +1,9 @@
 """`python -m lindyn.train`: one run of a real network, in a folder of its own."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import os
 import pathlib
 import platform
 import shutil
@@ -16,6 +18,7 @@ from lindyn.train.config import Config, check
 from lindyn.train.presets import presets
 
 
+LEAST = 16  # images that a step has for each core
 FREE = {"out", "overwrite", "resume", "json", "devices", "workers", "keep"}
 FREE |= {"coordinator", "processes", "process", "fail_on_collapse", "epochs", "linear"}
 
@@ -33,7 +36,8 @@ def _main(config: Config) -> int:
     if config.resume:
         config = _resumed(config)
     check(config)
-    _folder(config)
+    _check_folder(config)
+    _host_devices(config)
     command.start(double=False)
     devices = _devices(config)
 
@@ -44,6 +48,8 @@ def _main(config: Config) -> int:
     first = jax.process_index() == 0
     say = lambda text: print(text, file=sys.stderr, flush=True) if first else None
     found = source.of(config)
+    source.check_batch(config, found, len(devices))
+    _make_folder(config)
     run = loop.prepare(config, found, devices, say)
     run.folder.write("config.json", _plain(config))
     run.folder.write("environment.json", _environment(devices, found.checksum))
@@ -93,23 +99,41 @@ def _resumed(config):
     return dataclasses.replace(resumed, resume=True)
 
 
-def _folder(config):
+def _check_folder(config):
     """The run folder is empty, or is to be gone on with, or is a run to be removed."""
     out = config.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; a run needs a folder")
-    there = out.is_dir() and any(out.iterdir())
-    if there and not config.resume:
-        if not (out / "config.json").exists():
-            raise UsageError(f"--out {out}: holds files that are no run of this command")
-        if not config.overwrite:
-            raise UsageError(f"--out {out}: holds a run; --resume goes on, --overwrite removes")
-        if config.process in (None, 0):
-            shutil.rmtree(out)
+    if config.resume or not (out.is_dir() and any(out.iterdir())):
+        return
+    if not (out / "config.json").exists():
+        raise UsageError(f"--out {out}: holds files that are no run of this command")
+    if not config.overwrite:
+        raise UsageError(f"--out {out}: holds a run; --resume goes on, --overwrite removes")
+
+
+def _make_folder(config):
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        if config.overwrite and config.out.exists() and config.process in (None, 0):
+            shutil.rmtree(config.out)
+        config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {out}: cannot write there ({error.strerror})") from None
+        raise UsageError(f"--out {config.out}: cannot write there ({error.strerror})") from None
+
+
+def _host_devices(config):
+    """Without a GPU or TPU, cores are devices: XLA runs most of a step on one core each.
+
+    As many as there are cores, with at least `LEAST` images each, and a power of two.
+    """
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    most = max(1, min(cores or 1, config.batch // LEAST))
+    count = config.devices or 1 << (most.bit_length() - 1)
+    if config.coordinator is None:
+        with contextlib.suppress(RuntimeError):  # the devices of this process are made already
+            jax.config.update("jax_num_cpu_devices", count)
 
 
 def _devices(config):

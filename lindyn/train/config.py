@@ -28,8 +28,8 @@ class Config:
     """Train, and evaluate, on the first images only."""
     image_size: int = 224
     """Pixels a side of views, for --data folder."""
-    workers: int = 4
-    """Threads that decode, for --data folder."""
+    workers: int = 0
+    """Processes that decode, for --data folder; 0: threads, which do for ten cores."""
 
     depth: Literal[10, 18, 50] = 18
     """Of the ResNet; 10, with one block a layer, is for small runs."""
@@ -108,7 +108,7 @@ class Config:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of activations; parameters and statistics have 32 bits."""
     devices: int | None = None
-    """Local devices to use; all of them by default."""
+    """Local devices to use: all GPUs or TPUs by default, else about one for each core."""
     steps_per_call: int = 1
     """Steps that one call of the device does; more are faster on a GPU with small networks."""
 

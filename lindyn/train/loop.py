@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from lindyn.command import progress
-from lindyn.train import evaluate, record, setup, source
+from lindyn.train import evaluate, record, setup, source, weights
 from lindyn.train.checkpoint import Checkpoints
 from lindyn.train.config import Config
-from lindyn.train.step import Method, Record, TrainState, parallel
+from lindyn.train.step import Method, Record, TrainState, everywhere, parallel
 
 
 Say = Callable[[str], None]
@@ -70,21 +70,23 @@ def train(run: Run) -> dict[str, Any]:
         if restored is not None:
             step, run.state = restored
             run.say(f"goes on from step {step} of {run.steps}")
+        run.state = everywhere(run.state, run.devices)
         run.folder.forget_after(step)
         if step == 0:
             _evaluate(run, 0)
         with _signals() as told:
             _steps(run, step, checkpoints, told)
         return _summary(run)
+    except NotFinite:
+        checkpoints.save(int(run.state.step), run.state)
+        raise
     finally:
         checkpoints.close()
 
 
 def _steps(run, first, checkpoints, told):
     config, each = run.config, run.config.steps_per_call
-    advance = parallel(
-        run.devices, run.source.resident, static=run.static, method=run.method
-    )
+    advance = parallel(run.devices, run.source.resident, static=run.static, method=run.method)
     starts = range(first, run.steps, each)
     calls = run.source.calls(first, run.steps, run.devices)
     late = _Late(run)
@@ -149,7 +151,7 @@ class _Late:
 
 
 def _evaluate(run, step):
-    """Nearest neighbours, and after the last step the linear protocol too."""
+    """Nearest neighbours; after the last step the linear protocol too, and the encoder."""
     if jax.process_index() != 0:
         return
     local = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
@@ -161,6 +163,8 @@ def _evaluate(run, step):
     entry |= dict(knn=evaluate.knn(train, test))
     if step == 0:
         entry |= dict(knn_pixels=evaluate.knn(*run.source.features(evaluate.pixels)))
+    if step == run.steps and run.folder.writes:
+        weights.save(run.folder.path / "encoder.safetensors", encoder, norm)
     if step == run.steps and run.config.linear:
         run.say("linear evaluation")
         found = evaluate.linear(train, test, seed=run.config.seed)

@@ -13,8 +13,8 @@ DIRECTPRED = dataclasses.replace(STL10, predictor="directpred", rho=0.3, eps=0.0
 
 def presets() -> dict[str, Config]:
     """By name. The paper's are on STL-10; `--data cifar10` runs them there."""
-    named = dict(itertools.chain(_small(), _table1(), _tables235(), _table6(), _table7(), _table8()))
-    named |= _imagenet()
+    tables = _table1(), _tables2to5(), _table6(), _table7(), _table8(), _imagenet()
+    named = dict(itertools.chain(_small(), *tables))
     return {name: dataclasses.replace(each, preset=name) for name, each in named.items()}
 
 
@@ -22,13 +22,15 @@ def _small() -> Iterator[tuple[str, Config]]:
     quick = Config(
         data="cifar10",
         limit=10_000,
+        depth=10,
         width=16,
         hidden=128,
         dim=32,
         predictor="directpred",
         target_start="copy",
+        ema=0.99,
         batch=64,
-        epochs=6,
+        epochs=7,
         record_every=20,
         checkpoint_every=100,
         evaluate_every=1,
@@ -47,19 +49,18 @@ def _table1():
         yield f"t1-every{freq}{_without(target)}", dataclasses.replace(STL10, **change)
 
 
-def _tables235():
+def _tables2to5():
     """Trained predictors: symmetrised or not, with what decay, with and without EMA."""
     decays = {
-        "t2": dict(wd=0.0),
         "t3": dict(wd=4e-4),
         "t5-wdp": dict(wd_p=4e-4, wd_s=0.0),
-        "t5-no-wd": dict(wd=0.0),
+        "t5-no-wd": dict(wd=0.0),  # and Table 2, where it is not symmetrised
     }
     for (table, decay), target, bias in itertools.product(
         decays.items(), ("ema", "none"), (False, True)
     ):
         for symmetric, layers in itertools.product((False, True), ("linear", "two-layer")):
-            if table == "t2" and symmetric or table != "t3" and layers == "two-layer":
+            if table != "t3" and layers == "two-layer":
                 continue
             name = table + "-two-layer" * (layers == "two-layer")
             name += "-sym" * symmetric + "-bias" * bias + _without(target)
@@ -96,15 +97,15 @@ def _imagenet():
         optimiser="lars",
         schedule="cosine",
         ema_schedule="cosine",
-        warmup=10,
+        warmup=10.0,
         lr=3.2,
         wd=1.5e-6,
         batch=4096,
         epochs=300,
         evaluate_every=25,
     )
-    arms = {"two-layer": "two-layer", "linear": "linear", "directpred": "directpred"}
-    return {f"t9-{name}-300": dataclasses.replace(base, predictor=p) for name, p in arms.items()}
+    for predictor in ("two-layer", "linear", "directpred"):
+        yield f"t9-{predictor}-300", dataclasses.replace(base, predictor=predictor)
 
 
 def _without(target):

@@ -119,7 +119,7 @@ def _rule(config):
 
 def _optimiser(config, steps, epoch):
     decay_s, decay_p = config.decays
-    groups = {
+    groups: Any = {
         "branch": _group(config, config.lr, decay_s, steps, epoch),
         "predictor": _group(config, config.alpha_p * config.lr, decay_p, steps, epoch),
         "closed form": optax.set_to_zero(),

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lindyn.command import UsageError
 from lindyn.train import data, folders
 from lindyn.train.config import Config
 from lindyn.train.evaluate import PART, Features, Judged
+from lindyn.train.step import everywhere
 
 
 Calls = Generator[tuple[Any, Any], None, None]  # images, and those that each device takes
@@ -31,8 +31,7 @@ class Resident:
     def calls(self, first: int, last: int, devices: list) -> Calls:
         """For each call from step `first` on."""
         config = self._config
-        everywhere = NamedSharding(Mesh(np.array(devices), ("device",)), PartitionSpec())
-        images = jax.make_array_from_process_local_data(everywhere, self._pretrain)
+        images = everywhere(self._pretrain, devices)
         for start in range(first, last, config.steps_per_call):
             steps = range(start, min(start + config.steps_per_call, last))
             each = [

@@ -9,8 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from lindyn import predictors
@@ -106,7 +108,7 @@ def initial(
         cross=jnp.zeros((d, d)),
         good=jnp.array(True),
     )
-    return jax.tree.map(jnp.array, state), static  # copies: the step takes its state apart
+    return state, static
 
 
 def step(
@@ -151,7 +153,8 @@ def parallel(devices: list, resident: bool, **fixed: Any) -> Callable:
     """`step` on these devices of all processes.
 
     `chosen` has a leading axis of local devices; so have `images`, unless they are `resident`
-    and the same on all.
+    and the same on all. The state, which is used up, must be `everywhere`, or its first call
+    compiles a program for it alone.
 
     `jax.pmap` and not `eqx.filter_pmap`, which fails across processes on JAX 0.10.
     `out_axes=None` keeps one device's copy without checking that the others agree.
@@ -164,6 +167,13 @@ def parallel(devices: list, resident: bool, **fixed: Any) -> Callable:
         donate_argnums=0,
         devices=devices,
     )
+
+
+def everywhere(tree: PyTree, devices: list) -> PyTree:
+    """Arrays that every process has, as the same on all of the devices."""
+    same = NamedSharding(Mesh(np.array(devices), (DEVICE,)), PartitionSpec())
+    put = lambda x: jax.make_array_from_process_local_data(same, np.asarray(x), np.shape(x))
+    return jax.tree.map(put, tree)
 
 
 def _advance(images, state, chosen, *, static, method):
@@ -187,14 +197,25 @@ def _advance(images, state, chosen, *, static, method):
         target = state.target
         if method.keep is not None:
             target = byol.moved(target, params.branch, method.keep(state.step))
-        running = byol.moved((state.F, state.cross), (F, cross), _memory(state.step, method))
-        params = _predictor(params, static, *running, state.step, method)
+        memory = _memory(state.step, method)
+        running, running_cross = byol.moved((state.F, state.cross), (F, cross), memory)
+        params = _predictor(params, static, running, running_cross, state.step, method)
         return TrainState(
-            state.step + 1, params, norm, target, target_norm, opt, *running, good
+            step=state.step + 1,
+            params=params,
+            norm=norm,
+            target=target,
+            target_norm=target_norm,
+            opt=opt,
+            F=running,
+            cross=running_cross,
+            good=good,
         )
 
     stopped = eqx.tree_at(lambda s: s.good, state, good)
-    return lax.cond(good, moved, lambda: stopped), _Seen(value, size, F, mean)
+    return lax.cond(good, moved, lambda: stopped), _Seen(
+        loss=value, gradient=size, F=F, mean=mean
+    )
 
 
 def _memory(step, method):
@@ -258,7 +279,8 @@ def _projection(target, online):
     """<Wa, W>/<W, W> over all matrices and filters: tau, where Wa = tau W."""
     pairs = zip(jax.tree.leaves(target), jax.tree.leaves(online), strict=True)
     pairs = [(a, w) for a, w in pairs if w.ndim > 1]
-    return sum(jnp.vdot(a, w) for a, w in pairs) / sum(jnp.vdot(w, w) for _, w in pairs)
+    own = jnp.stack([jnp.vdot(w, w) for _, w in pairs])
+    return jnp.sum(jnp.stack([jnp.vdot(a, w) for a, w in pairs])) / jnp.sum(own)
 
 
 def _zeros(tree):

@@ -54,13 +54,14 @@ class Training:
         self.method = setup.method(config, steps=100, epoch=10)
         online, norm = networks(config, key)
         target = online.branch if self.method.keep is not None else None
-        self.state, self.static = step.initial(online, norm, self.method, target=target)
+        state, self.static = step.initial(online, norm, self.method, target=target)
+        self.state = step.everywhere(state, jax.devices()[:devices])
         self.devices = devices
         self.images = np.asarray(jr.randint(key, (64, PIXELS, PIXELS, 3), 0, 256), np.uint8)
         advance = step.parallel(
             jax.devices()[:devices], True, static=self.static, method=self.method
         )
-        self.advance = jax.jit(advance, compiler_options=xla.QUICK)
+        self.advance: Any = jax.jit(advance, compiler_options=xla.QUICK)
 
     @property
     def online(self) -> Any:
@@ -240,9 +241,7 @@ def test_nt_xent_is_the_textbooks(key):
     views = np.concatenate([first, second])
     views /= np.linalg.norm(views, axis=1, keepdims=True)
     like = np.exp(views @ views.T / 0.7)
-    each = [
-        -np.log(like[i, (i + 5) % 10] / (like[i].sum() - like[i, i])) for i in range(10)
-    ]
+    each = [-np.log(like[i, (i + 5) % 10] / (like[i].sum() - like[i, i])) for i in range(10)]
     assert np.isclose(float(found), np.mean(each), rtol=1e-5)
 
 
@@ -251,49 +250,32 @@ def test_sgd_is_pytorchs_with_its_own_rate_and_decay_for_the_predictor(key, deca
     torch = pytest.importorskip("torch", reason="torch is the referee here")
     changes = dict(wd_s=0.1, wd_p=0.3, alpha_p=2.0, lr=0.05, momentum=0.9, decay=decay)
     optim = setup.method(dataclasses.replace(CONFIG, **changes), 100, 10).optimiser
-    online, _ = networks(CONFIG, key)
-    params = eqx.filter(online, eqx.is_array)
-    start = {
-        "branch": params.branch.projector.last.weight,
-        "predictor": params.predictor.weight,
-    }
-    theirs = {name: torch.tensor(np.asarray(x)) for name, x in start.items()}
-    eta = dict(branch=0.1, predictor=0.3)
-    lr = dict(branch=0.05, predictor=0.1)
-    if decay == "coupled":
-        theirs = {name: x.clone().requires_grad_() for name, x in theirs.items()}
-        sgd = torch.optim.SGD(
-            [
-                dict(params=[theirs[name]], lr=lr[name], weight_decay=eta[name])
-                for name in theirs
-            ],
-            momentum=0.9,
-        )
-    opt, velocity = optim.init(params), dict.fromkeys(theirs, 0.0)
+    params: Any = eqx.filter(networks(CONFIG, key)[0], eqx.is_array)
+    opt = optim.init(params)
+    ours = lambda: (params.branch.projector.last.weight, params.predictor.weight)
+    theirs = [torch.tensor(np.asarray(x), requires_grad=True) for x in ours()]
+    coupled, rates, decays = decay == "coupled", (0.05, 0.1), (0.1, 0.3)
+    groups = zip(theirs, rates, decays, strict=True)
+    sgd = torch.optim.SGD(
+        [dict(params=[x], lr=lr, weight_decay=coupled * eta) for x, lr, eta in groups],
+        momentum=0.9,
+    )
     for i in range(4):
-        grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
-        updates, opt = optim.update(grads, opt, params)
+        gradient = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
+        updates, opt = optim.update(gradient, opt, params)
         params = optax.apply_updates(params, updates)
-        for name, x in theirs.items():
-            g = torch.sin(x.detach() + i)
-            if decay == "coupled":
-                x.grad = g
-            else:
-                velocity[name] = 0.9 * velocity[name] + g
-                theirs[name] = x - lr[name] * (velocity[name] + eta[name] * x)
-        if decay == "coupled":
-            sgd.step()
-    ours = {
-        "branch": params.branch.projector.last.weight,
-        "predictor": params.predictor.weight,
-    }
-    for name, x in ours.items():
-        assert np.allclose(x, theirs[name].detach().numpy(), rtol=1e-5, atol=1e-6)
+        for x, lr, eta in zip(theirs, rates, decays, strict=True):
+            x.grad = torch.sin(x.detach() + i)
+            if not coupled:
+                x.data.mul_(1 - lr * eta)
+        sgd.step()
+    for x, y in zip(ours(), theirs, strict=True):
+        assert np.allclose(x, y.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_warm_up_rises_and_cosine_falls_to_nothing():
     config = dataclasses.replace(CONFIG, schedule="cosine", warmup=2.0, lr=1.0)
-    rate = setup._schedule(config, 1.0, steps=100, epoch=10)
+    rate: Any = setup._schedule(config, 1.0, steps=100, epoch=10)
     assert np.allclose([rate(0), rate(10), rate(20), rate(60), rate(100)], [0, 0.5, 1, 0.5, 0])
 
 
@@ -315,9 +297,9 @@ def test_views_depend_on_seed_step_and_place_alone(key):
     views = partial(step._views, training.images, method=training.method)
 
     def drawn(chosen, at, devices):
-        each = jax.vmap(
-            lambda c: jnp.stack(list(views(c, at))), axis_name=step.DEVICE
-        )(chosen.reshape(devices, -1))
+        each = jax.vmap(lambda c: jnp.stack(list(views(c, at))), axis_name=step.DEVICE)(
+            chosen.reshape(devices, -1)
+        )
         return np.concatenate(np.asarray(each), axis=1)
 
     chosen = jnp.arange(8)
