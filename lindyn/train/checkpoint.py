@@ -25,28 +25,28 @@ class Checkpoints:
     """
 
     def __init__(self, folder: pathlib.Path, keep: int):
-        self._folder = folder
-        self._manager = ocp.CheckpointManager(
-            folder.resolve(),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
-                cleanup_tmp_directories=True,
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    primary_host=None, active_processes={jax.process_index()}
-                )
-                if jax.process_count() > 1
-                else ocp.options.MultiprocessingOptions(),
-                create=jax.process_count() == 1,
-            ),
+        self._folder, own = folder, jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=str(own)
         )
+        several = jax.process_count() > 1
+        if several:
+            folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=own == 0,
+            create=not several,  # refused where processes work alone
+            multiprocessing_options=alone if several else ocp.options.MultiprocessingOptions(),
+        )
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     @property
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: PyTree) -> None:
-        """Of a step that is there already, nothing."""
-        if step in self._manager.all_steps():
+        """Does nothing for a step that is there, and in all processes but the first."""
+        if jax.process_index() != 0 or step in self._manager.all_steps():
             return
         arrays = _named(state)
         about = {"sha256": _digest(arrays), "arrays": len(arrays)}
