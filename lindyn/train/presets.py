@@ -30,10 +30,10 @@ def _small() -> Iterator[tuple[str, Config]]:
         target_start="copy",
         ema=0.99,
         batch=64,
-        epochs=7,
+        epochs=8,
         record_every=20,
         checkpoint_every=100,
-        evaluate_every=1,
+        evaluate_every=2,
     )
     yield "quick", quick
     yield "quick-linear", dataclasses.replace(quick, predictor="linear")
