@@ -204,27 +204,39 @@ def start(out, *flags):
     )
 
 
+def moments(out, rng):
+    """When to kill: each tells whether it is now."""
+    checkpoints = out / "checkpoints"
+    written = lambda: any("tmp" in p.name for p in _inside(checkpoints))
+    steps = lambda: len([p for p in _inside(checkpoints) if p.name.isdigit()])
+
+    def after(seconds):
+        end = time.monotonic() + seconds
+        return lambda: time.monotonic() > end
+
+    yield after(rng.uniform(0, 3))  # it starts
+    yield lambda: (out / "evaluation.jsonl").exists()  # it compiles
+    yield written  # a checkpoint is being written
+    yield lambda: steps() > 0
+    yield after(rng.uniform(4, 8))
+    yield written
+    before = max((int(p.name) for p in _inside(checkpoints) if p.name.isdigit()), default=0)
+    yield lambda: (checkpoints / str(before + 2)).exists()
+    yield written
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_bitwise_as_one_that_is_not(whole, tmp_path):
-    """At random moments: while it compiles, trains, evaluates and writes a checkpoint."""
-    out, rng, kills = tmp_path / "run", np.random.default_rng(0), 0
-    checkpoints = out / "checkpoints"
-    while True:
-        resume = ["--resume"] if (out / "config.json").exists() else ["--overwrite"]
+    out, kills = tmp_path / "run", 0
+    for now in moments(out, np.random.default_rng()):
+        resume = ["--resume"] if (out / "config.json").exists() else []
         process = start(out, *resume)
-        deadline, writing = time.monotonic() + rng.uniform(4, 30), kills % 2 == 1
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-            if writing and any("tmp" in p.name for p in _inside(checkpoints)):
-                break  # a checkpoint is being written
-        if process.poll() is not None:
-            assert process.returncode == 0
-            break
+        while process.poll() is None and not now():
+            time.sleep(0.001)
         process.kill()
-        process.wait()
-        kills += 1
-        assert kills < 60
-    assert kills >= 3
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 6
+    assert start(out, "--resume").wait() == 0
     assert same(out, whole)
 
 
