@@ -3,8 +3,9 @@
     python benchmarks/paper_runs.py --data-dir DIR --json runs.json
     python benchmarks/paper_runs.py --quick --json runs.json    # digits: the same, in minutes
 
-The step of `train_step.py` against PyTorch's, then 100 epochs each of DirectPred and of a trained
-linear predictor (Table 8: 85.21 and 84.49), with kNN and the linear protocol, last and best.
+The step of `train_step.py` against PyTorch's, then 100 epochs each of DirectPred and of a
+trained linear predictor (Table 8: 85.21 and 84.49), with kNN and the linear protocol, last and
+best.
 """
 
 import argparse

@@ -36,7 +36,8 @@ def _small() -> Iterator[tuple[str, Config]]:
         evaluate_every=2,
     )
     yield "quick", quick
-    yield "quick-linear", dataclasses.replace(quick, predictor="linear")
+    # A predictor that keeps up gains a point of kNN accuracy in as few epochs.
+    yield "quick-linear", dataclasses.replace(quick, predictor="linear", alpha_p=8.0)
     yield (
         "quick-collapse",
         dataclasses.replace(quick, predictor="linear", target="none", stop_gradient=False),
