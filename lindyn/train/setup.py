@@ -62,8 +62,7 @@ def start(config: Config, method: Method, pixels: int) -> tuple[TrainState, PyTr
     if stem == "auto":
         stem = "cifar" if pixels < 64 else "imagenet"
     online_key, predictor_key, target_key = jr.split(jr.key(config.seed), 3)
-    kinds = {"linear": "linear", "two-layer": "two-layer", "none": "none"}
-    kind: Any = kinds.get(config.predictor, "linear")  # a closed form is a linear one
+    kind: Any = "linear" if config.closed_form else config.predictor
     if config.method == "simclr":
         kind = "none"
     branch = functools.partial(
