@@ -346,9 +346,10 @@ def growth(options):
     costs = {lanes: [] for lanes in sizes}
     for turn in range(options.rounds + 1):
         for lanes in sizes:
-            cost = per_solve(problem.first(lanes), 1 if turn == 0 else max(1, 500_000 // lanes))
+            calls = 1 if turn == 0 else max(1, 500_000 // lanes)
+            found = per_solve(problem.first(lanes), calls)
             if turn > 0:
-                costs[lanes].append(cost)
+                costs[lanes] += found
     del problem  # the processes below need the room
     found = {}
     for lanes in sizes:
@@ -370,17 +371,19 @@ def show_growth(found):
     print()
     timing.table(("solves", "us/solve", "min", "max", "extra MiB", "bytes/solve"), rows)
     print("extra: peak resident memory beyond that before the solve and beyond the results")
-    flat = [each["microseconds"] for lanes, each in found.items() if lanes >= 10_000]
-    if len(flat) > 1:
-        print(f"from 10^4 on, the dearest solve costs {max(flat) / min(flat):.2f} the cheapest")
+    for which, least in (("median", np.median), ("least", min)):
+        flat = [least(each["each"]) for lanes, each in found.items() if lanes >= 10_000]
+        if len(flat) > 1:
+            print(f"from 10^4 on: {max(flat) / min(flat):.2f} between sizes, {which} call")
 
 
-def per_solve(problem, repeats):
+def per_solve(problem, calls):
     time.sleep(timing.REST)
-    begin = time.perf_counter()
-    for _ in range(repeats):
+    times = [time.perf_counter()]
+    for _ in range(calls):
         final(problem)
-    return 1e6 * (time.perf_counter() - begin) / repeats / problem.start.shape[1]
+        times.append(time.perf_counter())
+    return (1e6 * np.diff(times) / problem.start.shape[1]).tolist()
 
 
 def memory(lanes, seed):

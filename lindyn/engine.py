@@ -5,6 +5,7 @@ lanes; every few steps those that are done write their results and the next take
 """
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,13 +42,13 @@ class Layout(NamedTuple):
 
     @property
     def width(self) -> int:
-        return sum(int(np.prod(shape)) for shape in self.shapes)
+        return sum(math.prod(shape) for shape in self.shapes)
 
     def unpack(self, columns: Any) -> PyTree:
         """(width, lanes) to leaves whose last axis is the lanes."""
         leaves, at = [], 0
         for shape in self.shapes:
-            size = int(np.prod(shape))
+            size = math.prod(shape)
             if shape == ():
                 leaves.append(columns[at])
             else:

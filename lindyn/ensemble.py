@@ -4,6 +4,7 @@ The solves wait in rows of one array. A device keeps a few going side by side; e
 those that are done write their row of results and the next take their place.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -198,7 +199,7 @@ class _Problems(NamedTuple):
         """Fills `out` (solves, width) with the problems begin ... end."""
         at = 0
         for x in self.leaves:
-            width = int(np.prod(x.shape[1:]))
+            width = math.prod(x.shape[1:])
             out[:, at : at + width] = x[begin:end].reshape(end - begin, width)
             at += width
 
@@ -256,7 +257,7 @@ class _Found(NamedTuple):
         failed = out[:, -3] > EVENT
         for y in self.y:
             shape = y.shape[2:] if self.saved else y.shape[1:]
-            columns = slice(column, column := column + int(np.prod(shape)))
+            columns = slice(column, column := column + math.prod(shape))
             if self.saved:
                 y[solves, 1:] = log[..., columns].reshape(*log.shape[:2], *shape)
             else:
