@@ -26,7 +26,7 @@ import numpy as np
 import timing
 
 from lindyn import predictors
-from lindyn.train import augment, byol, setup, step
+from lindyn.train import byol, setup, step
 from lindyn.train.config import Config
 
 
@@ -69,7 +69,7 @@ def parts(training):
     share = config.batch // len(training.devices)
     images = jnp.asarray(np.asarray(training.images)[:share])
     keys = jax.random.split(jax.random.key(0), share)
-    some = jax.jit(jax.vmap(lambda x, key: augment.view(x, method.views[0], key=key)))
+    some = jax.jit(jax.vmap(method.views[0]))
     mean = jax.jit(lambda a, w: byol.moved(a, w, 0.996))
     F = jnp.asarray(np.cov(np.random.default_rng(0).normal(size=(128, 512))), jnp.float32)
     closed = jax.jit(lambda F: predictors.directpred(F, eps=0.1))

@@ -26,6 +26,8 @@ MAY_IMPORT = {
     "ensemble": {"engine", "lanes"},
     "solve": {"fields"},
     "theorems": {"fields"},
+    "runs": {"command"},
+    "units": {"fields"},
     "theory": {"fields", "predictors", "stability"},
     "flow": {"ensemble"},
     "portrait": {"ensemble", "fields", "flow", "theory", "xla"},
@@ -55,6 +57,7 @@ MAY_IMPORT = {
     "train.__main__": {
         "command",
         "train.config",
+        "train.gaussian",
         "train.loop",
         "train.presets",
         "train.source",
@@ -63,6 +66,7 @@ MAY_IMPORT = {
     "train.byol": {"train.layers", "train.resnet"},
     "train.checkpoint": {"command"},
     "train.config": {"command"},
+    "train.gaussian": {"command", "train.config"},
     "train.data": {"command", "train.pickled"},
     "train.evaluate": {"train.augment"},
     "train.folders": {"command", "train.data"},
@@ -87,6 +91,7 @@ MAY_IMPORT = {
         "train.augment",
         "train.byol",
         "train.config",
+        "train.gaussian",
         "train.step",
     },
     "train.source": {
@@ -95,9 +100,10 @@ MAY_IMPORT = {
         "train.data",
         "train.evaluate",
         "train.folders",
+        "train.gaussian",
         "train.step",
     },
-    "train.step": {"predictors", "train.augment", "train.byol"},
+    "train.step": {"predictors", "train.byol"},
     "train.weights": {"chunks", "command", "train.resnet"},
 }
 

@@ -38,12 +38,12 @@ def _main(config: Config) -> int:
     check(config)
     _check_folder(config)
     _host_devices(config)
-    command.start(double=False)
+    command.start(double=config.precision == "float64")
     devices = _devices(config)
 
     import jax
 
-    from lindyn.train import loop, source
+    from lindyn.train import gaussian, loop, source
 
     first = jax.process_index() == 0
     say = lambda text: print(text, file=sys.stderr, flush=True) if first else None
@@ -53,6 +53,8 @@ def _main(config: Config) -> int:
     run = loop.prepare(config, found, devices, say)
     run.folder.write("config.json", _plain(config))
     run.folder.write("environment.json", _environment(devices, found.checksum))
+    if config.data == "gaussian":
+        run.folder.keep("covariances.npz", gaussian.covariances(config)._asdict())
     try:
         summary = loop.train(run)
     except loop.Interrupted as stop:
@@ -124,12 +126,14 @@ def _make_folder(config):
 def _host_devices(config):
     """Without a GPU or TPU, cores are devices: XLA runs most of a step on one core each.
 
-    As many as there are cores, with at least `LEAST` images each, and a power of two.
+    As many as there are cores, with at least `LEAST` images each, and a power of two. One for a
+    linear network, whose steps are too short to deal out.
     """
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = max(1, min(cores or 1, config.batch // LEAST))
+    most = 1 if config.model == "linear" else most
     count = config.devices or 1 << (most.bit_length() - 1)
     if config.coordinator is None:
         with contextlib.suppress(RuntimeError):  # the devices of this process are made already

@@ -43,14 +43,30 @@ class Hidden(eqx.Module):
         return self.last(jax.nn.relu(x)), state
 
 
+class Single(eqx.Module):
+    """One matrix."""
+
+    last: Linear
+
+    def __call__(self, x: Array, state: eqx.nn.State) -> tuple[Array, eqx.nn.State]:
+        return self.last(x), state
+
+
+class Unchanged(eqx.Module):
+    """No encoder."""
+
+    def __call__(self, x: Array, state: eqx.nn.State) -> tuple[Array, eqx.nn.State]:
+        return x, state
+
+
 class Branch(eqx.Module):
     """Encoder and projector: W, as far as the theory speaks of real networks."""
 
     encoder: Callable  # images and state to features and state: a `ResNet`
-    projector: Hidden
+    projector: Hidden | Single
 
     def __call__(
-        self, images: Float[Array, "batch height width 3"], state: eqx.nn.State
+        self, images: Float[Array, "batch ..."], state: eqx.nn.State
     ) -> tuple[Batch, eqx.nn.State]:
         features, state = self.encoder(images, state)
         return self.projector(features, state)
@@ -87,6 +103,11 @@ def branch(
     return Branch(net, Hidden(sizes, axis_name=axis_name, key=projector))
 
 
+def linear(n1: int, d: int, *, key: PRNGKeyArray) -> Branch:
+    """W, d x n1, and nothing else."""
+    return Branch(Unchanged(), Single(Linear(n1, d, bias=False, key=key)))
+
+
 def predictor(
     kind: Literal["linear", "two-layer", "none"],
     d: int,
@@ -119,6 +140,13 @@ def product(net: Linear | Hidden | None, d: int) -> Float[Array, "d d"]:
     if net is None:
         return jnp.eye(d)
     return net.weight if isinstance(net, Linear) else net.last.weight @ net.first.weight
+
+
+def whole(layer: Linear) -> Float[Array, "d inputs"]:
+    """[W b]: a layer with its bias, the weights of an input that is always 1."""
+    if layer.bias is None:
+        return layer.weight
+    return jnp.concatenate([layer.weight, layer.bias[:, None]], axis=1)
 
 
 def cosine(prediction: Batch, target: Batch) -> Float[Array, ""]:

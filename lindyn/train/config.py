@@ -15,13 +15,14 @@ class Config:
     """Trains a ResNet with BYOL, SimSiam, DirectPred or SimCLR, and records its spectra.
 
     Without --data it takes scikit-learn's digits, which need no download; an arm of the paper's
-    tables is --preset t3-sym-ema, all of them --preset list.
+    tables is --preset t3-sym-ema, all of them --preset list. --preset linear is the network of
+    the theory, by SGD.
     """
 
     preset: str | None = None
     """Where values start that no other flag gives: an arm of the paper, or quick."""
-    data: Literal["digits", "cifar10", "stl10", "folder"] = "digits"
-    """folder: train/CLASS/*.JPEG and val/CLASS/*.JPEG."""
+    data: Literal["digits", "cifar10", "stl10", "folder", "gaussian"] = "digits"
+    """folder: train/CLASS/*.JPEG and val/CLASS/*.JPEG. gaussian: for --model linear."""
     data_dir: pathlib.Path | None = None
     """Where the images are, in their official layout, unpacked."""
     limit: int | None = None
@@ -31,6 +32,21 @@ class Config:
     workers: int = 0
     """Processes that decode, for --data folder; 0: threads, which do for ten cores."""
 
+    inputs: int = 16
+    """n1: entries of a vector of --data gaussian."""
+    examples: int = 1024
+    """Vectors of --data gaussian; their covariance is X exactly."""
+    sigma2: float = 0.3
+    """Variance that a view adds to them, X' = sigma2 I."""
+    covariances: str = "isotropic"
+    """Of --data gaussian. isotropic: X = I; random: X and X' are; or an npz file that has X and
+    X_aug."""
+    views: Literal["fresh", "fixed"] = "fresh"
+    """fixed: each vector has its two views once and for all, with exactly X' over all vectors.
+    A --batch of all is then gradient descent on the population loss."""
+
+    model: Literal["resnet", "linear"] = "resnet"
+    """linear: W and Wp alone, on --data gaussian."""
     depth: Literal[10, 18, 50] = 18
     """Of the ResNet; 10, with one block a layer, is for small runs."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
@@ -40,7 +56,7 @@ class Config:
     hidden: int = 512
     """Units in the projector."""
     dim: int = 128
-    """d: outputs of the projector, and the size of Wp."""
+    """d: outputs of the projector (or of W, n2), and the size of Wp."""
 
     method: Literal["byol", "simclr"] = "byol"
     """simclr: NT-Xent, the contrastive reference; no target and no predictor."""
@@ -78,8 +94,8 @@ class Config:
     """What the target keeps of itself at each step."""
     ema_schedule: Literal["constant", "cosine"] = "constant"
     """cosine: from --ema to 1, as BYOL."""
-    target_start: Literal["independent", "copy"] = "independent"
-    """The paper's code leaves the copy out."""
+    target_start: Literal["independent", "copy", "zero"] = "independent"
+    """The paper's code leaves the copy out; its theory starts at zero (--model linear)."""
     stop_gradient: bool = True
 
     optimiser: Literal["sgd", "lars"] = "sgd"
@@ -105,8 +121,8 @@ class Config:
     """Images a step, over all devices."""
     epochs: int = 100
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of activations; parameters and statistics have 32 bits."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Of activations; parameters and statistics have 32 bits. float64: all, of a linear model."""
     devices: int | None = None
     """Local devices to use: all GPUs or TPUs by default, else about one for each core."""
     steps_per_call: int = 1
@@ -151,6 +167,9 @@ class Config:
 
 LIMITS = {  # flag: least, most, whether the least is excluded
     "limit": (2, 10**9, False),
+    "inputs": (1, 4096, False),
+    "examples": (2, 10**7, False),
+    "sigma2": (0, 1e3, False),
     "image-size": (8, 1024, False),
     "workers": (0, 256, False),
     "width": (1, 1024, False),
@@ -191,7 +210,13 @@ def check(config: Config) -> None:
         value = getattr(config, flag.replace("-", "_"))
         if value is not None:
             number(f"--{flag}", value, least, most, above=above)
-    if config.data != "digits" and config.data_dir is None:
+    linear = config.model == "linear"
+    if linear != (config.data == "gaussian"):
+        raise UsageError(f"--model {config.model}: not with --data {config.data}")
+    for flag, value in (("precision", "float64"), ("target-start", "zero")):
+        if not linear and getattr(config, flag.replace("-", "_")) == value:
+            raise UsageError(f"--{flag} {value}: only with --model linear")
+    if config.data not in ("digits", "gaussian") and config.data_dir is None:
         raise UsageError(f"--data {config.data}: say where it is with --data-dir")
     if config.overwrite and config.resume:
         raise UsageError("--overwrite and --resume: a run is removed, or gone on with")

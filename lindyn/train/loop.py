@@ -143,8 +143,10 @@ class _Late:
         rate = self._images / (now - self._since)
         self._since, self._images = now, 0
         arrays, told = record.spectrum(measured, 2 * run.config.batch)
+        if run.config.model == "linear":
+            arrays |= record.weights(measured)
         loss, self._losses = float(np.mean(self._losses)), []
-        run.folder.keep_spectrum(step, arrays)
+        run.folder.keep(f"spectra/{step:08d}.npz", arrays)
         entry = dict(step=step, epoch=step / run.per_epoch, loss=loss, gradient=gradient)
         run.folder.add("metrics.jsonl", entry | told | dict(images_per_second=rate))
         self.told = f"loss {loss:.4f}, {rate:.0f} images/s, {told['verdict']}"
@@ -152,12 +154,12 @@ class _Late:
 
 def _evaluate(run, step):
     """Nearest neighbours; after the last step the linear protocol too, and the encoder."""
-    if jax.process_index() != 0:
+    if jax.process_index() != 0 or not run.source.labelled:
         return
     local = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
     params, norm = jax.tree.map(local, (run.state.params, run.state.norm))
     online: Any = eqx.combine(params, run.static)
-    recipe, encoder = run.method.views[0], online.branch.encoder
+    recipe, encoder = setup.recipes(run.config)[0], online.branch.encoder
     train, test = run.source.features(lambda x: evaluate.features(encoder, norm, x, recipe))
     entry: dict[str, Any] = dict(step=step, epoch=step / run.per_epoch)
     entry |= dict(knn=evaluate.knn(train, test))

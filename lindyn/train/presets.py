@@ -8,6 +8,26 @@ from lindyn.train.config import Config
 
 
 STL10 = Config(data="stl10")
+LINEAR = Config(
+    data="gaussian",
+    model="linear",
+    dim=8,
+    loss="l2",
+    both_directions=False,
+    target_start="zero",
+    lr=0.02,
+    momentum=0.0,
+    ema=0.992,  # beta = 0.4
+    wd=0.01,
+    batch=1024,
+    views="fixed",
+    epochs=4000,
+    precision="float64",
+    steps_per_call=50,
+    record_every=50,
+    evaluate_every=0,
+    linear=False,
+)
 DIRECTPRED = dataclasses.replace(STL10, predictor="directpred", rho=0.3, eps=0.0)
 
 
@@ -42,6 +62,7 @@ def _small() -> Iterator[tuple[str, Config]]:
         "quick-collapse",
         dataclasses.replace(quick, predictor="linear", target="none", stop_gradient=False),
     )
+    yield "linear", LINEAR
 
 
 def _table1():

@@ -51,10 +51,10 @@ class Folder:
         lines = (self.path / name).read_text().split("\n")
         return [json.loads(line) for line in lines[:-1]]
 
-    def keep_spectrum(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def keep(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-        self._put(f"spectra/{step:08d}.npz", buffer.getvalue())
+        self._put(name, buffer.getvalue())
 
     def forget_after(self, step: int) -> None:
         """Removes what later steps have left: a run goes on from `step`."""
@@ -83,23 +83,28 @@ class Folder:
 def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays that are kept of a step, and the numbers that are told of them.
 
-    F = E[f f^T] of the last batch, over both views and not centred, its mean, and the running
-    estimate that a closed form uses; Wp; s, p, U and alignment in their `shared_basis`;
-    balance_W = W W^T and balance_Wp = Wp^T Wp of Theorem 1, with W the projector's last layer,
-    cross_W = Wa W^T; tau over all of the branch and tau_last for that layer alone. `samples`
-    is how many rows F has.
+    Of the last batch, not centred: F = E[f f^T] over both views, across = E[f_1 f_2^T] of the
+    two, which is W X W^T of the theory where F is W (X + X') W^T, cross = E[f_a f^T], mean and
+    power = E|f_a|^2; running, the estimate of F that a closed form uses; Wp; s, p, U and
+    alignment in the `shared_basis` of F and Wp; balance_W = W W^T and balance_Wp = Wp^T Wp of
+    Theorem 1, with W the projector's last layer and its bias, cross_W = Wa W^T; tau over all of
+    the branch and tau_last for that layer alone. `samples` is how many rows F has.
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        host = jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), record)
-        basis = spectra.shared_basis(jnp.asarray(host.F), jnp.asarray(host.Wp))
-        alignment = np.asarray(spectra.alignment(basis, jnp.asarray(host.Wp)))
-        asymmetry = float(spectra.asymmetry(jnp.asarray(host.Wp)))
-        commutator = float(spectra.commutator_norm(jnp.asarray(host.F), jnp.asarray(host.Wp)))
+        host = _on_host(record)
+        F, Wp = jnp.asarray(host.batch.F), jnp.asarray(host.Wp)
+        basis = spectra.shared_basis(F, Wp)
+        alignment = np.asarray(spectra.alignment(basis, Wp))
+        asymmetry = float(spectra.asymmetry(Wp))
+        commutator = float(spectra.commutator_norm(F, Wp))
         rank = float(spectra.effective_rank(basis.s))
     last = np.vdot(host.Wa, host.W) / np.vdot(host.W, host.W)
     arrays = dict(
-        F=host.F,
-        mean=host.mean,
+        F=host.batch.F,
+        across=host.batch.across,
+        cross=host.batch.cross,
+        mean=host.batch.mean,
+        power=host.batch.power,
         running=host.running,
         Wp=host.Wp,
         U=np.asarray(basis.U),
@@ -114,7 +119,7 @@ def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[
         tau=host.tau,
         tau_last=last,
     )
-    verdict = spectra.verdict(host.F, host.mean, samples)
+    verdict = spectra.verdict(host.batch.F, host.batch.mean, samples)
     told = dict(
         s_max=float(basis.s[0]),
         effective_rank=rank,
@@ -128,3 +133,13 @@ def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[
         varying=verdict.varying,
     )
     return arrays, told
+
+
+def weights(record: Record) -> dict[str, np.ndarray]:
+    """W and Wa, where they are all of the network."""
+    host = _on_host(record)
+    return dict(W=host.W, Wa=host.Wa)
+
+
+def _on_host(record):
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), record)

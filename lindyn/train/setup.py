@@ -12,7 +12,7 @@ import optax
 from jaxtyping import PyTree
 
 from lindyn import predictors
-from lindyn.train import augment, byol
+from lindyn.train import augment, byol, gaussian
 from lindyn.train.config import Config
 from lindyn.train.step import DEVICE, Method, TrainState, initial
 
@@ -25,7 +25,8 @@ RECIPES = {
 }
 
 
-def views(config: Config) -> tuple[augment.Recipe, augment.Recipe]:
+def recipes(config: Config) -> tuple[augment.Recipe, augment.Recipe]:
+    """How images become views."""
     first, second = RECIPES[config.data]
     if config.data == "folder":
         sized = functools.partial(dataclasses.replace, size=config.image_size)
@@ -38,9 +39,8 @@ def method(config: Config, steps: int, epoch: int) -> Method:
     keep: Any = None
     if config.method == "byol" and config.target == "ema":
         keep = functools.partial(_keep, config.ema, steps, config.ema_schedule == "cosine")
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
     return Method(
-        views=views(config),
+        views=_views(config),
         optimiser=_optimiser(config, steps, epoch),
         seed=config.seed,
         loss={"cosine": byol.cosine, "l2": byol.squared}[config.loss],
@@ -52,7 +52,7 @@ def method(config: Config, steps: int, epoch: int) -> Method:
         every=config.freq,
         rho=config.rho if config.closed_form else 0.0,
         symmetric=config.symmetric,
-        dtype=dtype,
+        dtype=jnp.dtype(config.precision),
     )
 
 
@@ -65,15 +65,17 @@ def start(config: Config, method: Method, pixels: int) -> tuple[TrainState, PyTr
     kind: Any = "linear" if config.closed_form else config.predictor
     if config.method == "simclr":
         kind = "none"
-    branch = functools.partial(
-        byol.branch,
-        depth=config.depth,
-        stem=stem,
-        width=config.width,
-        hidden=config.hidden,
-        d=config.dim,
-        axis_name=DEVICE,
-    )
+    branch: Any = functools.partial(byol.linear, config.inputs, config.dim)
+    if config.model == "resnet":
+        branch = functools.partial(
+            byol.branch,
+            depth=config.depth,
+            stem=stem,
+            width=config.width,
+            hidden=config.hidden,
+            d=config.dim,
+            axis_name=DEVICE,
+        )
 
     def whole():
         predictor = byol.predictor(
@@ -92,7 +94,17 @@ def start(config: Config, method: Method, pixels: int) -> tuple[TrainState, PyTr
         target = online.branch
         if config.target_start == "independent":
             target, _ = eqx.nn.make_with_state(branch)(key=target_key)
+        elif config.target_start == "zero":
+            target = jax.tree.map(jnp.zeros_like, target)
     return initial(online, norm, method, target=target)
+
+
+def _views(config):
+    if config.data == "gaussian":
+        return gaussian.views(config)
+    of = lambda recipe: lambda image, key: augment.view(image, recipe, key=key)
+    first, second = recipes(config)
+    return of(first), of(second)
 
 
 def _keep(ema, steps, cosine, step):

@@ -1,5 +1,6 @@
 """Where each step's images come from: arrays that stay on the devices, or folders."""
 
+import hashlib
 import itertools
 from collections.abc import Callable, Generator
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from lindyn.command import UsageError
-from lindyn.train import data, folders
+from lindyn.train import data, folders, gaussian
 from lindyn.train.config import Config
 from lindyn.train.evaluate import PART, Features, Judged
 from lindyn.train.step import everywhere
@@ -22,11 +23,13 @@ class Resident:
 
     resident = True
 
-    def __init__(self, config: Config, images: data.Images):
-        self._config, self._set = config, images
-        self._pretrain = images.pretrain[: config.limit]
+    def __init__(
+        self, config: Config, pretrain: np.ndarray, checksum: str, judged: data.Images | None
+    ):
+        self._config, self._set = config, judged
+        self._pretrain = pretrain[: config.limit]
         self.images, self.pixels = len(self._pretrain), self._pretrain.shape[1]
-        self.checksum = images.checksum
+        self.checksum, self.labelled = checksum, judged is not None
 
     def calls(self, first: int, last: int, devices: list) -> Calls:
         """For each call from step `first` on."""
@@ -45,6 +48,7 @@ class Resident:
     def features(self, of: Callable[[np.ndarray], Features]) -> tuple[Judged, Judged]:
         """Of the labelled images, to learn from and to test on."""
         found, limit = self._set, self._config.limit
+        assert found is not None
         train = Judged(of(found.train[:limit]), found.train_labels[:limit])
         return train, Judged(of(found.test[:limit]), found.test_labels[:limit])
 
@@ -52,7 +56,7 @@ class Resident:
 class Streamed:
     """A folder whose images are decoded as they are needed."""
 
-    resident = False
+    resident, labelled = False, True
 
     def __init__(self, config: Config, folder: folders.Folder):
         self._config, self._folder = config, folder
@@ -102,7 +106,11 @@ def of(config: Config) -> Resident | Streamed:
     if config.data == "folder":
         assert config.data_dir is not None
         return Streamed(config, folders.folder(config.data_dir))
-    return Resident(config, data.load(config.data, config.data_dir))
+    if config.data == "gaussian":
+        drawn = gaussian.vectors(config).astype(config.precision)
+        return Resident(config, drawn, hashlib.sha256(drawn.tobytes()).hexdigest(), None)
+    found = data.load(config.data, config.data_dir)
+    return Resident(config, found.pretrain, found.checksum, found)
 
 
 def check_batch(config: Config, found: Resident | Streamed, devices: int) -> int:

@@ -13,10 +13,10 @@ import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from lindyn import predictors
-from lindyn.train import augment, byol
+from lindyn.train import byol
 
 
 DEVICE = "device"
@@ -27,7 +27,7 @@ Matrix = Float[Array, "d d"]
 class Method:
     """What is compiled for: how views become a loss, and a gradient a new network."""
 
-    views: tuple[augment.Recipe, augment.Recipe]
+    views: tuple[Callable, Callable]  # each of an image and a key
     optimiser: optax.GradientTransformation  # of an `Online`
     seed: int
     loss: Callable = byol.cosine  # of predictions and targets
@@ -61,22 +61,22 @@ class Record(eqx.Module):
 
     loss: Float[Array, " steps"]
     gradient: Float[Array, " steps"]  # its norm
-    F: Matrix  # of the last batch, both views: E[f f^T], not centred
-    mean: Float[Array, " d"]  # of the same: E[f]
-    running: Matrix  # the running estimate, with rho
+    batch: "OfBatch"  # the last
+    running: Matrix  # the running estimate of E[f f^T], with rho
     Wp: Matrix
-    W: Float[Array, "d hidden"]  # the projector's last layer
-    Wa: Float[Array, "d hidden"]  # the target's
+    W: Float[Array, "d inputs"]  # the projector's last layer, its bias as one more column
+    Wa: Float[Array, "d inputs"]  # the target's
     tau: Float[Array, ""]  # <Wa, W>/<W, W>, over all of the branch's matrices
 
 
-class _Seen(eqx.Module):
-    """What one step measures."""
+class OfBatch(eqx.Module):
+    """Moments of a batch, not centred. f are outputs of the projector, f_a of the target."""
 
-    loss: Float[Array, "..."]
-    gradient: Float[Array, "..."]
-    F: Float[Array, "... d d"]
-    mean: Float[Array, "... d"]
+    F: Float[Array, "*steps d d"]  # E[f f^T] over both views
+    across: Float[Array, "*steps d d"]  # E[f_1 f_2^T] of the two views, symmetric
+    cross: Float[Array, "*steps d d"]  # E[f_a f^T], each view with the target of the other
+    mean: Float[Array, "*steps d"]  # E[f]
+    power: Float[Array, "*steps"]  # E|f_a|^2
 
 
 def initial(
@@ -113,7 +113,7 @@ def initial(
 
 def step(
     state: TrainState,
-    images: UInt8[Array, "images height width 3"],
+    images: Shaped[Array, "images ..."],
     chosen: Int[Array, "steps batch"],
     *,
     static: PyTree,
@@ -125,25 +125,22 @@ def step(
     """
     advance = partial(_advance, images, static=static, method=method)
     if len(chosen) == 1:  # a loop may cost time
-        state, seen = advance(state, chosen[0])
-        loss, gradient = seen.loss[None], seen.gradient[None]
+        state, (loss, gradient, batch) = advance(state, chosen[0])
+        loss, gradient = loss[None], gradient[None]
     else:
-        state, each = lax.scan(advance, state, chosen)
-        loss, gradient = each.loss, each.gradient
-        seen = jax.tree.map(lambda x: x[-1], each)
+        state, (loss, gradient, batches) = lax.scan(advance, state, chosen)
+        batch = jax.tree.map(lambda x: x[-1], batches)
     online: Any = eqx.combine(state.params, static)
-    last = online.branch.projector.last.weight
-    target = last if state.target is None else state.target.projector.last.weight
     branch = state.params.branch
+    last = byol.whole(branch.projector.last)
     record = Record(
         loss=loss,
         gradient=gradient,
-        F=seen.F,
-        mean=seen.mean,
+        batch=batch,
         running=state.F,
         Wp=byol.product(online.predictor, len(state.F)),
         W=last,
-        Wa=target,
+        Wa=last if state.target is None else byol.whole(state.target.projector.last),
         tau=_projection(branch if state.target is None else state.target, branch),
     )
     return state, record
@@ -182,10 +179,10 @@ def _advance(images, state, chosen, *, static, method):
     def loss(params):
         return _loss(eqx.combine(params, static), state, first, second, static, method)
 
-    (value, (norm, target_norm, *found)), gradient = jax.value_and_grad(loss, has_aux=True)(
+    (value, (norm, target_norm, found)), gradient = jax.value_and_grad(loss, has_aux=True)(
         state.params
     )
-    value, gradient, (F, cross, mean) = lax.pmean((value, gradient, found), DEVICE)
+    value, gradient, found = lax.pmean((value, gradient, found), DEVICE)
     if method.rule is not None:  # Wp has no gradient then
         gradient = eqx.tree_at(lambda g: g.predictor, gradient, replace_fn=_zeros)
     size = optax.tree_utils.tree_norm(gradient)
@@ -198,7 +195,9 @@ def _advance(images, state, chosen, *, static, method):
         if method.keep is not None:
             target = byol.moved(target, params.branch, method.keep(state.step))
         memory = _memory(state.step, method)
-        running, running_cross = byol.moved((state.F, state.cross), (F, cross), memory)
+        running, running_cross = byol.moved(
+            (state.F, state.cross), (found.F, found.cross), memory
+        )
         params = _predictor(params, static, running, running_cross, state.step, method)
         return TrainState(
             step=state.step + 1,
@@ -213,9 +212,7 @@ def _advance(images, state, chosen, *, static, method):
         )
 
     stopped = eqx.tree_at(lambda s: s.good, state, good)
-    return lax.cond(good, moved, lambda: stopped), _Seen(
-        loss=value, gradient=size, F=F, mean=mean
-    )
+    return lax.cond(good, moved, lambda: stopped), (value, size, found)
 
 
 def _memory(step, method):
@@ -229,15 +226,14 @@ def _views(images, chosen, step, method):
     key = jr.fold_in(jr.key(method.seed), step)
     keys = jax.vmap(lambda place: jr.split(jr.fold_in(key, place)))(places)
     some = jnp.take(images, chosen, axis=0)
-    for recipe, each in zip(method.views, keys.T, strict=True):
-        one = lambda image, key, recipe=recipe: augment.view(image, recipe, key=key)
-        yield jax.vmap(one)(some, each).astype(method.dtype)
+    for view, each in zip(method.views, keys.T, strict=True):
+        yield jax.vmap(view)(some, each).astype(method.dtype)
 
 
 def _loss(online, state, first, second, static, method):
     f1, norm = online.branch(first, _copy(state.norm))
     f2, norm = online.branch(second, norm)
-    f1, f2 = f1.astype(jnp.float32), f2.astype(jnp.float32)
+    f1, f2 = _wide(f1), _wide(f2)
     target_norm = state.target_norm
     if method.temperature is not None:
         value = byol.nt_xent(f1, f2, temperature=method.temperature, axis_name=DEVICE)
@@ -248,7 +244,7 @@ def _loss(online, state, first, second, static, method):
             target: Any = eqx.combine(state.target, static.branch)
             a1, target_norm = target(first, _copy(target_norm))
             a2, target_norm = target(second, target_norm)
-            a1, a2 = a1.astype(jnp.float32), a2.astype(jnp.float32)
+            a1, a2 = _wide(a1), _wide(a2)
         if method.stop_gradient:
             a1, a2 = lax.stop_gradient((a1, a2))
         p1, norm = online.predict(f1, norm)
@@ -256,10 +252,25 @@ def _loss(online, state, first, second, static, method):
         if method.both_directions:
             p2, norm = online.predict(f2, norm)
             value = value + method.loss(p2, a1)
-    both = lax.stop_gradient(jnp.concatenate([f1, f2]))
-    targets = lax.stop_gradient(jnp.concatenate([a2, a1]))
-    F, cross = predictors.correlation(both, both), predictors.correlation(targets, both)
-    return value, (norm, target_norm, F, cross, jnp.mean(both, axis=0))
+    return value, (norm, target_norm, _moments(*lax.stop_gradient((f1, f2, a1, a2))))
+
+
+def _moments(f1, f2, a1, a2):
+    """Of both views and both directions."""
+    both, targets = jnp.concatenate([f1, f2]), jnp.concatenate([a2, a1])
+    across = predictors.correlation(f1, f2)
+    return OfBatch(
+        F=predictors.correlation(both, both),
+        across=(across + across.T) / 2,
+        cross=predictors.correlation(targets, both),
+        mean=jnp.mean(both, axis=0),
+        power=jnp.mean(jnp.sum(targets**2, axis=1)),
+    )
+
+
+def _wide(x):
+    """In at least 32 bits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _predictor(params, static, F, cross, step, method):

@@ -151,7 +151,7 @@ def test_directpred_sets_the_predictor_from_the_running_correlation(key):
     F = None
     for _ in range(3):
         training.run(1)
-        seen = np.asarray(training.record.F)
+        seen = np.asarray(training.record.batch.F)
         F = seen if F is None else 0.3 * F + 0.7 * seen
         assert np.allclose(training.record.running, F, rtol=1e-5, atol=1e-6)
     expected = predictors.directpred(jnp.asarray(training.record.running), eps=0.2)
@@ -187,7 +187,7 @@ def test_a_symmetrised_predictor_is_symmetric_and_one_that_is_trained_is_not(key
 def test_correlations_are_those_of_both_views(key):
     training = Training(key)
     training.run(1)
-    F, mean = np.asarray(training.record.F), np.asarray(training.record.mean)
+    F, mean = np.asarray(training.record.batch.F), np.asarray(training.record.batch.mean)
     assert np.allclose(F, F.T, rtol=1e-5)
     assert np.linalg.eigvalsh(F - np.outer(mean, mean)).min() > -1e-6
 

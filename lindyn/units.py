@@ -1,0 +1,126 @@
+"""What a trainer is told, in the theory's units.
+
+Gradient descent at rate alpha with momentum m moves as far in a step as the flow in a time
+alpha/(1 - m). In that time dW/dt = -g dJ/dW - eta_s W, with J the loss (1) and g a factor that
+the trainer's own loss has over it. Dividing by a rate kappa gives the equations of `fields`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lindyn.fields import Params
+
+
+class Units(NamedTuple):
+    """A set-up, in time units of the encoder's learning rate."""
+
+    step: float  # time of a step: learning rate / (1 - momentum)
+    alpha_p: float
+    beta: float  # rate of the EMA; infinite where the target is the online network itself
+    eta_p: float
+    eta_s: float
+    gain: float  # g; for the cosine loss times 1/(|Wp f| |f_a|), which the run decides
+    cosine: bool
+    notes: tuple[str, ...]  # how these came about
+    beyond: tuple[str, ...]  # what the theory does not cover
+
+    @property
+    def eta(self) -> float | None:
+        """The decay of both, if it is one."""
+        return self.eta_s if self.eta_p == self.eta_s else None
+
+
+class Scales(NamedTuple):
+    """What the data and the networks add: all 1 and sigma2 for (1) and X = I."""
+
+    across: float = 1.0  # l_d, variance of the encoder's input: s = l_d w^2
+    excess: float = 0.0  # sigma2 = l_s/l_d - 1
+    norms: float = 1.0  # |Wp f| |f_a|, root mean squares, which divide a cosine's gradient
+    pull: float = 1.0  # E[f_a . Wp f] / E|Wp f|^2, which in a cosine stands before Wp f
+
+
+def units(config: Mapping[str, Any]) -> Units:
+    """Of a run's config.json, or of a mapping with the same names."""
+    rate, momentum = config["lr"], config["momentum"]
+    step = rate / (1 - momentum)
+    eta_s, eta_p, how = _decays(config)
+    directions = 2 if config["both_directions"] else 1
+    cosine = config["loss"] == "cosine"
+    notes = [
+        f"time of a step: lr/(1 - momentum) = {step:.4g}",
+        how,
+        f"{directions} direction(s) of {'-2 cos' if cosine else '|.|^2/2'}:"
+        f" {directions * (2 if cosine else 1)} times the gradient of (1)"
+        + (", over |Wp f| |f_a|" if cosine else ""),
+    ]
+    beta = math.inf
+    if config["target"] == "ema":
+        beta = (1 - config["ema"]) / step
+        notes.append(f"EMA: beta = (1 - {config['ema']:g})/step = {beta:.4g}")
+    else:
+        notes.append("no EMA: the target is the online network, tau = 1")
+    return Units(
+        step=step,
+        alpha_p=config["alpha_p"],
+        beta=beta,
+        eta_p=eta_p,
+        eta_s=eta_s,
+        gain=directions * (2.0 if cosine else 1.0),
+        cosine=cosine,
+        notes=tuple(notes),
+        beyond=tuple(_beyond(config)),
+    )
+
+
+def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, float]:
+    """Parameters of `fields.modes` and the rate kappa: t is kappa times the time of `units`.
+
+    With v = sqrt(l_d) w, kappa = g l_d / norms and a = pull (1 + sigma2):
+    dp/dt = (alpha_p/l_d)(va - a p v) v - (eta_p/kappa) p,
+    dv/dt = p (va - a p v) - (eta_s/kappa) v and dva/dt = (beta/kappa)(v - va).
+    For the loss (1) and X = I, kappa is 1. For the cosine loss this is the flow while norms
+    and pull stay what they are.
+    """
+    kappa = units.gain * scales.across
+    a = 1 + scales.excess
+    if units.cosine:
+        kappa, a = kappa / scales.norms, a * scales.pull
+    params = Params(
+        alpha_p=units.alpha_p / scales.across,
+        beta=units.beta / kappa,
+        eta_p=units.eta_p / kappa,
+        eta_s=units.eta_s / kappa,
+        sigma2=a - 1,
+        tau=tau,
+    )
+    return params, kappa
+
+
+def _decays(config):
+    """eta_s, eta_p and how they came about."""
+    decays = [config["wd"] if config[key] is None else config[key] for key in ("wd_s", "wd_p")]
+    if config["decay"] == "coupled":
+        eta_s, eta_p = decays
+        how = "coupled decay, part of the gradient: eta = wd"
+    else:
+        part = 1 - config["momentum"]
+        eta_s, eta_p = (part * wd for wd in decays)
+        how = "decoupled decay, lr wd a step: eta = (1 - momentum) wd"
+    shown = f"{eta_s:.4g}" if eta_s == eta_p else f"{eta_p:.4g} (predictor), {eta_s:.4g}"
+    return eta_s, eta_p, f"{how} = {shown}"
+
+
+def _beyond(config):
+    if config["optimiser"] != "sgd":
+        yield f"{config['optimiser']} scales each layer's step: its rates are no flow's"
+    if config["schedule"] != "constant" or config["warmup"]:
+        yield "the learning rate is not constant; its peak is taken"
+    if config["target"] == "ema" and config["ema_schedule"] != "constant":
+        yield "the EMA's rate is not constant; its first is taken"
+    if config["method"] == "simclr":
+        yield "SimCLR has negative pairs and no predictor"
+    if config["predictor"] == "two-layer":
+        yield "a two-layer predictor is no matrix; its weights' product stands for Wp"
+    if config["predictor_bias"]:
+        yield "the predictor has a bias, which Theorem 1 leaves out"
