@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Moments as Moments,
         Params as Params,
     )
+    from lindyn.runs import load_run as load_run
     from lindyn.solve import trajectory as trajectory
     from lindyn.theory import (
         critical_decay as critical_decay,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MODULES = ("ensemble", "fields", "plot", "predictors", "spectra", "sweep", "theory")
 _HOMES = {
     "fields": ("Data", "Full", "Modes", "Moments", "Params"),
+    "runs": ("load_run",),
     "solve": ("trajectory",),
     "theory": ("critical_decay", "fixed_points"),
 }

@@ -5,9 +5,11 @@ from importlib import import_module
 
 
 COMMANDS = {
+    "predict": "will it collapse? what the theory says of a trainer's settings",
     "phase": "phase diagrams: flow, fixed points, nullclines, what collapses",
     "sweep": "maps over two parameters: collapse, basins, escape times, alignment",
     "train": "real networks: BYOL, SimSiam, DirectPred, and their spectra",
+    "compare": "a run of the trainer against the theory",
     "verify": "the theorems and closed forms, checked on random problems",
 }
 USAGE = "usage: lindyn COMMAND [OPTIONS]\n\n" + "".join(

@@ -224,6 +224,25 @@ def modes(t: Scalar, y: Modes, params: Params) -> Modes:
     return mode_pair(t, y, (params, Correlations(same=1 + params.sigma2, across=1.0)))
 
 
+def cosine_modes(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Modes:
+    """`mode_pair` for minus the cosine of prediction and target instead of (1) (derived).
+
+    With all modes' E|Wp f|^2 = sum l_s p^2 w^2, E|f_a|^2 = sum l_s wa^2 and
+    C = E[f_a . Wp f] = sum l_d p w wa, the loss is -C / sqrt(E|Wp f|^2 E|f_a|^2): a cosine of
+    outputs whose lengths do not vary. Its residual is that of `mode_pair` with l_d over both
+    lengths and l_s times C / E|Wp f|^2 over both.
+    """
+    params, data = args
+    predicted = jnp.sum(data.same * jnp.square(y.p * y.w))
+    target = jnp.sum(data.same * jnp.square(y.wa))
+    agreement = jnp.sum(data.across * y.p * y.w * y.wa)
+    lengths = jnp.sqrt(predicted * target)
+    data = Correlations(
+        same=data.same * agreement / (predicted * lengths), across=data.across / lengths
+    )
+    return mode_pair(t, y, (params, data))
+
+
 def modes_fixed_tau(t: Scalar, y: Plane, params: Params) -> Plane:
     """(11)-(12): dp/dt = alpha_p s g - eta_p p,   ds/dt = 2 p s g - 2 eta_s s.
 

@@ -47,23 +47,38 @@ def directpred(
     "spectral", as the reported results: the same of s_j / max_j s_j, and at least 1e-4.
     The two differ in scale and in what eps and c are measured in.
     """
-    if normalisation == "spectral":
-        return directset(F, a=0.5, eps=eps, c=c)
-    return _on_spectrum(F, lambda s: Power(a=0.5, eps=eps * jnp.max(s), c=c)(s))
+    rule = on_eigenvalues("directpred", eps=eps, c=c, normalisation=normalisation)
+    return _on_spectrum(F, rule)
 
 
 def directset(
     F: Float[Array, "d d"], *, a: float, eps: float = 0.1, c: float = 0.0
 ) -> Float[Array, "d d"]:
     """Wp = F^a + eps I on F's spectrum over its largest eigenvalue, and at least 1e-4."""
-    rule = Power(a=a, eps=eps, c=c)
-    return _on_spectrum(F, lambda s: jnp.maximum(rule(_shares(s)), FLOOR))
+    return _on_spectrum(F, on_eigenvalues("directset", a=a, eps=eps, c=c))
 
 
 def directcopy(F: Float[Array, "d d"], *, eps: float = 0.1) -> Float[Array, "d d"]:
     """Wp = F/||F|| + eps I in the Frobenius norm: DirectSet(1) without an eigenbasis."""
     norm = jnp.linalg.norm(F)
     return F / jnp.where(norm > 0, norm, 1) + eps * jnp.eye(len(F), dtype=F.dtype)
+
+
+def on_eigenvalues(
+    name: Literal["directpred", "directset", "directcopy"],
+    *,
+    a: float = 0.5,
+    eps: float = 0.1,
+    c: float = 0.0,
+    normalisation: Literal["paper", "spectral"] = "spectral",
+) -> Callable[[Float[Array, " d"]], Float[Array, " d"]]:
+    """What the predictor of this name makes of all eigenvalues s_j of F: its own, p_j."""
+    if name == "directcopy":
+        return lambda s: s / jnp.maximum(jnp.linalg.norm(s), jnp.finfo(s.dtype).tiny) + eps
+    if name == "directpred" and normalisation == "paper":
+        return lambda s: Power(a=0.5, eps=eps * jnp.max(s), c=c)(s)
+    rule = Power(a=0.5 if name == "directpred" else a, eps=eps, c=c)
+    return lambda s: jnp.maximum(rule(_shares(s)), FLOOR)
 
 
 def least_squares(

@@ -85,7 +85,7 @@ def _lines(path):
 
 def _arrays(path):
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # whatever a damaged file makes a reader say
         raise UsageError(f"{path}: is damaged ({str(error).splitlines()[0][:80]})") from None

@@ -108,7 +108,7 @@ def steady_state(
     _, end = _integrate(field, y0, args, ts, tolerances, _Plan(stiff, "end", rest=True))
     _raise_if_failed(end, field, args)
     if not _traced(end) and not end.rested:
-        raise SolveError(f"{field.__name__} has not come to rest by t = {ts[1]:g}")
+        raise SolveError(f"{_name(field)} has not come to rest by t = {ts[1]:g}")
     return Steady(t=end.t, y=end.y)
 
 
@@ -235,6 +235,10 @@ def _first_step(field, y0, args, ts):
     return jnp.clip(1e-3 * own, 1e-6 * span, span)
 
 
+def _name(field):
+    return getattr(field, "__name__", type(field).__name__)
+
+
 def _size(x):
     return jnp.linalg.norm(x) / math.sqrt(x.size) if x.ndim == 2 else jnp.abs(x)
 
@@ -296,7 +300,7 @@ def _raise_if_failed(end, field, args):
             name += f"[{', '.join(map(str, at))}]" if at else ""
             cause = f"{name} = {y[at]:g} there, and its rate of change is {rate[at]:g}"
     raise SolveError(
-        f"{field.__name__} cannot be solved past t = {float(end.t):.6g}"
+        f"{_name(field)} cannot be solved past t = {float(end.t):.6g}"
         f" (tried {int(end.steps)} steps): {cause}"
     )
 

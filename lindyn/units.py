@@ -98,17 +98,20 @@ def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, f
 
 
 def _decays(config):
-    """eta_s, eta_p and how they came about."""
+    """eta_s, eta_p and how they came about.
+
+    An optimiser multiplies weight decay by the learning rate too, the predictor's by alpha_p
+    times the encoder's; eta_p of the theory is without that factor.
+    """
     decays = [config["wd"] if config[key] is None else config[key] for key in ("wd_s", "wd_p")]
-    if config["decay"] == "coupled":
-        eta_s, eta_p = decays
-        how = "coupled decay, part of the gradient: eta = wd"
-    else:
+    part, how = 1.0, "coupled decay, part of the gradient: eta = wd"
+    if config["decay"] == "decoupled":
         part = 1 - config["momentum"]
-        eta_s, eta_p = (part * wd for wd in decays)
         how = "decoupled decay, lr wd a step: eta = (1 - momentum) wd"
-    shown = f"{eta_s:.4g}" if eta_s == eta_p else f"{eta_p:.4g} (predictor), {eta_s:.4g}"
-    return eta_s, eta_p, f"{how} = {shown}"
+    eta_s, eta_p = part * decays[0], part * config["alpha_p"] * decays[1]
+    if math.isclose(eta_s, eta_p):
+        return eta_s, eta_s, f"{how} = {eta_s:.4g}"
+    return eta_s, eta_p, f"{how}, {eta_s:.4g}; the predictor's times alpha_p, {eta_p:.4g}"
 
 
 def _beyond(config):

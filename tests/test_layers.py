@@ -27,6 +27,31 @@ MAY_IMPORT = {
     "solve": {"fields"},
     "theorems": {"fields"},
     "runs": {"command"},
+    "laws": {"fields", "runs", "spectra", "theorems", "units"},
+    "forecast": {"fields", "laws", "solve", "spectra", "units"},
+    "fate": {
+        "basins",
+        "ensemble",
+        "fields",
+        "flow",
+        "forecast",
+        "portrait",
+        "spectra",
+        "theory",
+        "units",
+    },
+    "plot_run": {"plot"},
+    "compare": {
+        "chunks",
+        "command",
+        "fate",
+        "forecast",
+        "laws",
+        "plot_run",
+        "predictors",
+        "runs",
+        "units",
+    },
     "units": {"fields"},
     "theory": {"fields", "predictors", "stability"},
     "flow": {"ensemble"},
@@ -39,6 +64,10 @@ MAY_IMPORT = {
     "chart": {"curves", "setting"},
     "chunks": {"command"},
     "sweep": {"chart", "chunks", "command", "maps", "plot", "setting"},
+    "outlook": {"basins", "ensemble", "fields", "maps", "predictors", "theory", "units"},
+    "remedies": {"fields", "maps", "outlook", "theory"},
+    "reasons": {"outlook"},
+    "predict": {"command", "outlook", "reasons", "remedies"},
     "problems": {"fields"},
     "claims.claim": {"fields", "problems"},
     "claims.networks": {"claims.claim", "fields", "problems", "solve", "theorems"},
@@ -144,7 +173,7 @@ def test_the_theory_does_not_import_the_training_nor_the_training_the_theory():
             assert not inside
 
 
-def test_few_modules_import_diffrax_and_one_matplotlib():
+def test_few_modules_import_diffrax_and_matplotlib():
     def users(library):
         return {
             path.stem
@@ -153,7 +182,7 @@ def test_few_modules_import_diffrax_and_one_matplotlib():
         }
 
     assert users("diffrax") == {"solve", "lanes"}  # its solvers, and one of its tableaus
-    assert users("matplotlib") == {"plot"}
+    assert users("matplotlib") == {"plot", "plot_run"}
 
 
 def test_importing_lindyn_brings_in_little_and_all_names_are_there():

@@ -122,7 +122,7 @@ class Config:
     epochs: int = 100
     seed: int = 0
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Of activations; parameters and statistics have 32 bits. float64: all, of a linear model."""
+    """Of activations; parameters and statistics have 32 bits. float64: all of a linear one."""
     devices: int | None = None
     """Local devices to use: all GPUs or TPUs by default, else about one for each core."""
     steps_per_call: int = 1

@@ -1,0 +1,98 @@
+"""Whether a run's modes should have collapsed, and whether they did."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lindyn import basins, ensemble, fields, portrait, spectra, theory
+from lindyn.fields import Params, Plane
+from lindyn.flow import Window
+from lindyn.forecast import Forecast, Observed
+from lindyn.portrait import Portrait
+from lindyn.units import Scales, Units, effective
+
+
+FOREVER = 1e6  # units of time in which a mode of the frozen flow has met its fate
+
+
+class Fate(NamedTuple):
+    """Of the modes at one record, in the plane of (11)-(12) with what held there."""
+
+    params: Params  # effective, with the tau of the record
+    kappa: float
+    critical: float  # decay at which every mode collapses, in the units of `params`
+    edge: float  # p-*
+    goal: float  # p+*
+    plane: Portrait
+    p: Float[np.ndarray, " modes"]
+    s: Float[np.ndarray, " modes"]
+    doomed: Bool[np.ndarray, " modes"]  # collapses under the flow of that moment
+    distance: Float[np.ndarray, " modes"]  # to the separatrix, in goals; negative inside
+
+
+def fate(seen: Observed, units: Units, scales: Scales, tau: float) -> Fate:
+    """(11)-(12) frozen at a record: its tau, and for the cosine loss its lengths and pull."""
+    params, kappa = effective(units, scales, max(min(tau, 1.0), 1e-3))
+    params = jax.tree.map(float, params)
+    p, s = seen.p[0], seen.s[0]
+    edge, goal = (float(x) for x in theory.decay_roots(params))
+    plane = portrait.portrait("p-s", params, _window(seen, params), grid=14)
+    return Fate(
+        params=params,
+        kappa=kappa,
+        critical=float(theory.critical_decay(params)),
+        edge=edge,
+        goal=goal,
+        plane=plane,
+        p=p,
+        s=s,
+        doomed=_doomed(Plane(p=p, s=s), params),
+        distance=_distance(plane, p, s, params),
+    )
+
+
+def _doomed(y, params):
+    params = jax.tree.map(np.asarray, params)
+    args = params, jax.tree.map(np.asarray, basins.goal(params))
+    ends = ensemble.final(_frozen, y, args, FOREVER, event=_decided)
+    return ~np.asarray(jax.vmap(lambda y: basins.safe(y, *args))(ends.y))
+
+
+def _frozen(t, y, args):
+    return fields.modes_fixed_tau(t, y, args[0])
+
+
+def _decided(t, y, args):
+    return basins.decided(y, *args)
+
+
+def predicted_rank(told: Forecast) -> int:
+    """Modes that the forecast leaves with more than `spectra.FLAT` of the largest s."""
+    last = told.s[-1]
+    if not np.isfinite(last).all() or last.max() <= 0:
+        return 0
+    return int(np.sum(last > spectra.FLAT * last.max()))
+
+
+def _window(seen, params):
+    """All of the run, and the fixed points."""
+    usual = portrait.window("p-s", params)
+    wide = lambda ends, x: (min(ends[0], float(np.min(x))), max(ends[1], float(np.max(x))))
+    p, s = wide(usual.x, seen.p), wide((0.0, usual.y[1]), seen.s)
+    room = 0.04 * (p[1] - p[0])
+    return Window((p[0] - room, p[1] + room), (0.0, 1.04 * s[1]))
+
+
+def _distance(plane: Portrait, p, s, params) -> Any:
+    """From each mode to the edge of the basin, p and s in units of the goal's."""
+    goal = params.tau / (1 + params.sigma2)
+    unit = np.array([goal, goal**2 / params.alpha_p])
+    curve = plane.basin[np.isfinite(plane.basin).all(1)] / unit
+    here = np.stack([p, s], axis=1) / unit
+    if not len(curve):  # everything collapses
+        return np.full(len(here), -np.inf)
+    gaps = np.linalg.norm(here[:, None] - curve, axis=-1).min(1)
+    inside = s < np.interp(p, *plane.basin.T)
+    return np.where(inside, -gaps, gaps)

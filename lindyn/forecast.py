@@ -1,0 +1,252 @@
+"""A run's modes, carried on from one of its records by the theory alone."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lindyn import fields, solve, spectra
+from lindyn.fields import Correlations, Modes, Params
+from lindyn.laws import Measured
+from lindyn.units import Scales, Units
+
+
+RTOL = 1e-6
+MOST = 20  # steps of a fit
+FREE = ("rate", "alpha_p", "sigma2")  # that a fit changes, each by a factor
+LEAST = 1e-6  # of the largest eigenvalue: the rounding of float32, below which none is a mode
+
+
+class Observed(NamedTuple):
+    """Modes in the basis that F and Wp share at one record, the columns of U."""
+
+    t: Float[np.ndarray, " times"]  # from that record on
+    p: Float[np.ndarray, "times modes"]  # u_j^T Wp u_j
+    s: Float[np.ndarray, "times modes"]  # u_j^T F u_j
+    wa: Float[np.ndarray, "times modes"]  # u_j^T Wa X W^T u_j / sqrt(s_j)
+    same: Float[np.ndarray, " modes"]  # l_s/l_d = 1 + sigma2 of each, at the record
+
+
+class Forecast(NamedTuple):
+    factors: Float[np.ndarray, " free"]  # on what is given: those of `FREE`; all 1 if none
+    p: Float[np.ndarray, "times modes"]
+    s: Float[np.ndarray, "times modes"]
+    error_p: float  # root mean square, from the record after the window on
+    error_s: float
+    naive_p: float  # of a forecast that nothing changes
+    naive_s: float
+
+
+def observed(m: Measured, first: int) -> Observed:
+    """The run from its record `first` on."""
+    basis = spectra.shared_basis(jnp.asarray(m.F[first]), jnp.asarray(m.Wp[first]))
+    U = np.asarray(basis.U)
+    kept = np.asarray(basis.s) > LEAST * float(basis.s[0])
+    U = U[:, kept]
+    later = m.at(slice(first, None))
+    modes = lambda x: np.einsum("ij,tik,kj->tj", U, x, U)
+    s = np.maximum(modes(later.F), 0)
+    return Observed(
+        t=later.t - later.t[0],
+        p=modes(later.Wp),
+        s=s,
+        wa=modes(later.cross) / np.sqrt(np.where(s > 0, s, 1)),
+        same=np.maximum(modes(later.same)[0] / s[0], 1.0),
+    )
+
+
+def forecast(
+    seen: Observed, units: Units, scales: Scales, *, window: int, rule: Callable | None = None
+) -> tuple[Forecast, Forecast]:
+    """With what the record and the set-up give, and with what is fitted to `window` records.
+
+    The mode equations of the run's loss: `fields.mode_pair` or `fields.cosine_modes`, with the
+    target (13) moving (or the online network itself); of a predictor in closed form p is
+    `rule(s)`. The rates are exact, but for l_d: the last layer's share of what moves F. Fitted
+    are factors on the rate of the gradient, on alpha_p and on sigma2, the same for all modes,
+    by Gauss and Newton's method on derivatives through the solver.
+    """
+    problem = _Problem.of(seen, units, scales, rule)
+    fitted = _fit(problem, window)
+    both = (_told(problem, seen, factors, window) for factors in (np.zeros(len(FREE)), fitted))
+    first, second = both
+    return first, second
+
+
+def given(
+    seen: Observed, units: Units, scales: Scales, *, rule: Callable | None = None
+) -> Forecast:
+    """The first of `forecast` alone, judged on all records."""
+    problem = _Problem.of(seen, units, scales, rule)
+    return _told(problem, seen, np.zeros(len(FREE)), len(seen.t))
+
+
+class _Problem(eqx.Module):
+    """All that a solve needs, and what it is held against."""
+
+    t: Array
+    p: Array
+    s: Array
+    start: Modes
+    same: Array
+    units: dict[str, Array]
+    across: Array
+    cosine: bool = eqx.field(static=True)
+    copied: bool = eqx.field(static=True)  # the target is the online network
+    rule: Callable | None = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, seen, units, scales, rule):
+        w = np.sqrt(seen.s[0])
+        copied = not np.isfinite(units.beta)
+        start = Modes(
+            p=jnp.asarray(seen.p[0]),
+            w=jnp.asarray(w),
+            wa=jnp.asarray(w if copied else seen.wa[0]),
+        )
+        numbers = dict(
+            alpha_p=units.alpha_p,
+            beta=0.0 if copied else units.beta,
+            eta_p=units.eta_p,
+            eta_s=units.eta_s,
+            gain=units.gain,
+        )
+        return cls(
+            t=jnp.asarray(seen.t),
+            p=jnp.asarray(seen.p),
+            s=jnp.asarray(seen.s),
+            start=start,
+            same=jnp.asarray(seen.same),
+            units={name: jnp.asarray(float(x)) for name, x in numbers.items()},
+            across=jnp.asarray(scales.across),
+            cosine=units.cosine,
+            copied=copied,
+            rule=rule,
+        )
+
+    def solve(self, factors: np.ndarray) -> tuple[Modes, Modes]:
+        """The modes with these logarithms of the factors, and their derivatives by them.
+
+        The derivatives (times, free, modes) are solved for beside the modes.
+        """
+        start = self.start
+        if self.rule is not None:
+            start = Modes(p=jnp.zeros_like(start.p), w=start.w, wa=start.wa)
+        none = jax.tree.map(lambda x: jnp.zeros((len(FREE), *x.shape)), start)
+        args = self.units, self.same, self.across, jnp.asarray(factors)
+        field = Sensitive(ModeFlow(self.cosine, self.copied, self.rule))
+        try:
+            ys, slopes = solve.trajectory(
+                field, (start, none), args, self.t, rtol=RTOL, atol=1e-9
+            )
+        except solve.SolveError:
+            return jax.tree.map(lambda x: jnp.full_like(x[None], jnp.nan), (start, none))
+        if self.rule is None:
+            return ys, slopes
+        return jax.vmap(self._predicted)(ys, slopes)
+
+    def _predicted(self, y, slopes):
+        """p and its derivatives, which the closed form makes of w's."""
+        assert self.rule is not None
+        rule = self.rule
+        of_w = lambda w: rule(self.same * w**2)
+        slope = jax.vmap(lambda dw: jax.jvp(of_w, (y.w,), (dw,))[1])(slopes.w)
+        return Modes(of_w(y.w), y.w, y.wa), Modes(slope, slopes.w, slopes.wa)
+
+
+class ModeFlow(eqx.Module):
+    """The mode equations of a run, in units of the learning rate.
+
+    w stands for sqrt(l_d) w, so that its rate is l_d times that of `fields`, and Wp's is not.
+    """
+
+    cosine: bool = eqx.field(static=True)
+    copied: bool = eqx.field(static=True)  # the target is the online network
+    rule: Callable | None = eqx.field(static=True)
+
+    def __call__(self, t: Any, y: Modes, args: Any) -> Modes:
+        units, same, across, (rate, alpha_p, sigma2) = args
+        p = y.p if self.rule is None else self.rule(same * y.s)
+        here = Modes(p=p, w=y.w, wa=y.w if self.copied else y.wa)
+        gradient = fields.cosine_modes if self.cosine else fields.mode_pair
+        data = Correlations(same=1 + sigma2 * (same - 1), across=jnp.ones_like(same))
+        still = Params(alpha_p=1.0, beta=0.0)
+        dy = gradient(t, here, (still, data))
+        speed = rate * units["gain"]
+        dw = speed * across * dy.w - units["eta_s"] * y.w
+        dp = speed * alpha_p * units["alpha_p"] * dy.p - units["eta_p"] * y.p
+        return Modes(
+            p=jnp.zeros_like(y.p) if self.rule is not None else dp,
+            w=dw,
+            wa=dw if self.copied else units["beta"] * (y.w - y.wa),
+        )
+
+
+class Sensitive(eqx.Module):
+    """A flow with the derivatives of its state by the factors: dy'/dt = f_y y' + f_factors."""
+
+    flow: ModeFlow
+
+    def __call__(self, t: Any, both: Any, args: Any) -> Any:
+        y, slopes = both
+        *rest, factors = args
+        rate = lambda y, factors: self.flow(t, y, (*rest, jnp.exp(factors)))
+        along = lambda dy, unit: jax.jvp(rate, (y, factors), (dy, unit))[1]
+        return rate(y, factors), jax.vmap(along)(slopes, jnp.eye(len(FREE)))
+
+
+def _fit(problem, window):
+    """Logarithms of the factors: Levenberg's least squares of p and |w| over their spreads."""
+    factors, damping = np.zeros(len(FREE)), 1e-3
+    residual, jacobian = _off(problem, factors, window)
+    for _ in range(MOST):
+        normal = jacobian.T @ jacobian
+        damped = normal + damping * (np.diag(np.diag(normal)) + np.eye(len(FREE)))
+        step = np.linalg.solve(damped, -jacobian.T @ residual)
+        trial = factors + np.clip(step, -1, 1)
+        other, slope = _off(problem, trial, window)
+        before, after = residual @ residual, other @ other
+        if not after < before:
+            damping *= 8
+            continue
+        factors, residual, jacobian, damping = trial, other, slope, damping / 4
+        if after > (1 - 1e-6) * before:
+            break
+    return factors
+
+
+def _off(problem, factors, window):
+    """Residuals, and their derivatives by the factors. p of a closed form is no evidence."""
+    ys, slopes = jax.tree.map(lambda x: np.asarray(x)[:window], problem.solve(factors))
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves((ys, slopes))):
+        return np.array([np.inf]), np.zeros((1, len(FREE)))
+    w = np.sqrt(problem.s[:window])
+    slope_w = slopes.w * np.sign(ys.w)[:, None]
+    parts = [(np.abs(ys.w) - w, slope_w, w)]
+    if problem.rule is None:
+        p = np.asarray(problem.p[:window])
+        parts.append((ys.p - p, slopes.p, p))
+    scaled = [(x / max(np.std(of), 1e-12), dx / max(np.std(of), 1e-12)) for x, dx, of in parts]
+    residual = np.concatenate([x.ravel() for x, _ in scaled])
+    columns = [np.moveaxis(dx, 1, 2).reshape(-1, len(FREE)) for _, dx in scaled]
+    return residual, np.concatenate(columns)
+
+
+def _told(problem, seen, factors, window):
+    ys, _ = problem.solve(factors)
+    p, s = (np.broadcast_to(np.asarray(x), seen.p.shape) for x in (ys.p, ys.s))
+    after = slice(window, None) if window < len(seen.t) else slice(1, None)
+    rms = lambda x: float(np.sqrt(np.mean(x[after] ** 2)))
+    return Forecast(
+        factors=np.exp(factors),
+        p=p,
+        s=s,
+        error_p=rms(p - seen.p),
+        error_s=rms(s - seen.s),
+        naive_p=rms(seen.p - seen.p[:1]),
+        naive_s=rms(seen.s - seen.s[:1]),
+    )

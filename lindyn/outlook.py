@@ -1,0 +1,245 @@
+"""A trainer's settings in the theory's units, and what becomes of modes under them.
+
+Throughout a = 1 + sigma2 and tau = 1, where the target ends. A mode is an eigenvalue p of Wp
+with the s of F; p-* <= p+*, its edge and its goal, are the roots of a p^2 - p + eta_s.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lindyn import basins, ensemble, maps, theory
+from lindyn.fields import Modes, Params, Plane
+from lindyn.maps import COLLAPSES, SURVIVES, UNDECIDED
+from lindyn.predictors import Power
+from lindyn.units import Scales, effective, units
+
+
+DIES, LIVES, DEPENDS = "collapses", "does not collapse", "depends on the start"
+NEAR = 0.1  # usual starts have p above this part of p* = 1/a
+SIDE, LINE = 22, 500  # of the box of starts, and along p; 512 solves are one program
+STEPS = 4000  # of a solve; few take more than 1000
+POWERS = {"directpred": 0.5, "directset": None, "directcopy": 1.0}  # p = (s - c)^a + eps
+TRAINED = ("linear", "two-layer")
+
+
+class Case(NamedTuple):
+    """Settings, by the names of config.json and of the command's flags, as parameters."""
+
+    told: Mapping[str, Any]
+    params: Params
+    step: float  # time of a step, in the units of `params`
+    kappa: float
+    notes: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Case":
+        rate = told["predictor_lr"] or told["lr"]
+        found = units({**told, "alpha_p": rate / told["lr"]})
+        params, kappa = effective(found, Scales(excess=told["sigma2"], norms=told["scale"]))
+        return cls(told, params, kappa * found.step, kappa, found.notes, found.beyond)
+
+    def but(self, **changes: Any) -> "Case":
+        return Case.of({**self.told, **changes})
+
+    @property
+    def a(self) -> float:
+        return 1 + self.params.sigma2
+
+    @property
+    def part(self) -> float:
+        """eta_s over the critical decay."""
+        return self.params.eta_s / theory.critical_decay(self.params)
+
+    @property
+    def trained(self) -> bool:
+        return self.told["predictor"] in TRAINED and not self.through_target
+
+    @property
+    def through_target(self) -> bool:
+        """No gradient reaches a target that is an EMA, with or without a stop-gradient."""
+        return not self.told["stop_gradient"] and self.told["target"] == "none"
+
+    @property
+    def frozen(self) -> bool:
+        """p does not decay, and comes to rest where s dies."""
+        return self.params.eta_p == 0 < self.params.eta_s
+
+    @property
+    def roots(self) -> tuple[float, float]:
+        low, high = np.asarray(_roots(arrays(self.params)))
+        return float(low), float(high)
+
+    @property
+    def rule(self) -> Power:
+        """p(s) of a closed form."""
+        told, power = self.told, POWERS[self.told["predictor"]]
+        c = 0.0 if told["predictor"] == "directcopy" else told["c"]
+        return Power(a=told["a"] if power is None else power, eps=told["eps"], c=c)
+
+    @property
+    def edge(self) -> float:
+        """In s for a closed form, else in p on the parabola. Infinite if everything dies."""
+        if self.told["predictor"] in POWERS:
+            rule = arrays(self.rule)
+            return float(_directset_edge(arrays(self.params), rule.a, rule.eps, rule.c))
+        return math.inf if self.frozen or math.isnan(self.roots[0]) else self.roots[0]
+
+    @property
+    def rate(self) -> float | None:
+        """At which every W dies at least; None where that is for its start to say.
+
+        Theorem 2: H >= eta_s + a - 1/a, the least over all Wp, at Wp = I/a. Without a
+        predictor (3)-(4) are linear: dw/dt = wa - (a + eta_s) w. The least-squares one
+        leaves no residual, and W its decay alone. (Derived, for X = I, X' = sigma2 I.)
+        """
+        eta, beta = self.params.eta_s, self.params.beta
+        if self.through_target:
+            return eta + self.a - 1 / self.a
+        if self.told["predictor"] == "none":
+            pull = eta + self.params.sigma2
+            both = 1 + (1 + pull) / beta
+            return 2 * pull / (both + math.sqrt(both**2 - 4 * pull / beta))
+        return eta if self.told["predictor"] == "optimal" else None
+
+
+def verdict(case: Case, found: Mapping[str, Any] | None = None) -> str:
+    """DIES if all starts of the box do (or for a proven rate), LIVES if no usual ones do.
+
+    Those have p > NEAR/a; of a closed form, any s > 0.
+    """
+    if case.rate is not None:
+        return DIES if case.rate > 0 else DEPENDS
+    if case.edge == math.inf:
+        return DIES
+    if not case.trained:
+        return LIVES if case.edge == 0 else DEPENDS
+    found = found or box(case)
+    return DIES if found["share"] == 1 else LIVES if found["usual_share"] == 0 else DEPENDS
+
+
+def box(case: Case) -> dict[str, Any]:
+    """Shares of starts that die, by solves: of |p| <= p* = 1/a and s <= p*^2/alpha_p."""
+    p, s = 1 / case.a, 1 / (case.a**2 * case.params.alpha_p)
+    about = {"p": [-p, p], "s": [0.0, s], "tau": _tau(case), "usual_p": NEAR * p}
+    if case.edge == math.inf:
+        return {**about, "share": 1.0, "usual_share": 1.0, "undecided": 0}
+    middles = (np.arange(SIDE) + 0.5) / SIDE
+    ps, ss = (x.ravel() for x in np.meshgrid(p * (2 * middles - 1), s * middles))
+    code = solved([case], ps, ss)[0]
+    usual = code[ps > about["usual_p"]]
+    shares = {"share": _share(code), "usual_share": _share(usual)}
+    return {**about, **shares, "undecided": int(np.sum(code == UNDECIDED))}
+
+
+def _share(code):
+    known = code[code != UNDECIDED]
+    return float(np.mean(known == COLLAPSES)) if len(known) else math.nan
+
+
+def start(case: Case) -> dict[str, Any]:
+    """The fate of the mode that starts at p0 and s0, and the edge in p at this s."""
+    p, s = given(case)
+    low, high = min(-2 / case.a, 2 * p), max(2 / case.a, 2 * p)
+    edge = None
+    if case.edge < math.inf:
+        for _ in range(2):
+            ps = np.linspace(low, high, LINE)
+            code = solved([case], ps, np.full(LINE, s))[0]
+            flips = np.flatnonzero(code[1:] != code[:-1])
+            if not len(flips):
+                break
+            at = flips[np.argmin(abs(ps[flips] - p))]
+            low, high = ps[at], ps[at + 1]
+            edge = float((low + high) / 2)
+    code = COLLAPSES if case.edge == math.inf else int(solved([case], [p], [s])[0][0])
+    away = None if edge is None else p - edge
+    told = {"p": p, "s": s, "tau": _tau(case), "fate": FATES[code]}
+    return {**told, "edge_p": edge, "away": away}
+
+
+def escape(case: Case) -> dict[str, Any] | None:
+    """Steps until p is half of p+*: from the start, or from p+*/10 on the parabola."""
+    if case.edge == math.inf:
+        return None
+    p, s = case.roots[1] / 10, case.roots[1] ** 2 / (100 * case.params.alpha_p)
+    if case.told["p0"] is not None:
+        p, s = given(case)
+    (code,), (time,) = solved([case], [p], [s], half=True)
+    if code != SURVIVES or time == 0:
+        return None
+    steps, run = float(time) / case.step, case.told["steps"]
+    return {"p": p, "s": s, "steps": steps, "in_the_run": None if run is None else steps <= run}
+
+
+def given(case: Case) -> tuple[float, float]:
+    """p0 and s0."""
+    p, s = case.told["p0"], case.told["s0"]
+    return p, p**2 / case.params.alpha_p if s is None else s
+
+
+def _tau(case):
+    """Where the target starts: only a copy of the encoder has something of its modes."""
+    return 1.0 if case.told["target"] == "none" or case.told["target_start"] == "copy" else 0.0
+
+
+def solved(cases: list[Case], p: Any, s: Any, half: bool = False) -> tuple[Any, Any]:
+    """Fates, and when they are certain (or p is half of p*), of starts of one case or each."""
+    p, s = np.asarray(p, float), np.asarray(s, float)
+    y0 = Plane(p=p, s=np.log(s))
+    moving = cases[0].told["target"] == "ema"
+    if moving:
+        y0 = jax.tree.map(np.asarray, Modes.of(p=p, s=s, tau=_tau(cases[0])))
+    wide = lambda *x: np.broadcast_to(np.array(x, float), p.shape)
+    params = jax.tree.map(wide, *(case.params for case in cases))
+    goal = _goals(params)
+    args = (params, (jax.tree.map(np.asarray, goal), np.full(p.shape, float(half))))
+    how = {"event": _stop, "atol": 1e-14, "max_steps": STEPS, "quick": True}
+    ends = ensemble.final(maps.flow, y0, args, 1e6, **how)
+    lives, dies = _verdicts(ends.y, params, goal)
+    lives |= np.asarray(half & (ends.y.p >= goal.p / 2))
+    return np.select([lives, dies], [SURVIVES, COLLAPSES], UNDECIDED), ends.t
+
+
+def _stop(t, y, args):
+    params, (goal, half) = args
+    decided = maps.decided(t, y, (params, goal)) | _climbs(_state(y), params, goal)
+    return jnp.where(half > 0, maps.escaped(t, y, (params, goal)), decided)
+
+
+def _climbs(y, params, goal):
+    """p, and a target that moves, are at the goal, and s on a slow way up to it.
+
+    With eta_p > eta_s the goal is above the parabola: p*^2/alpha_p <= s <= s*.
+    """
+    part = (1 - goal.edge / goal.p) / 4
+    there = (jnp.abs(y.p / goal.p - 1) < part) & (y.s >= goal.p**2 / params.alpha_p)
+    if isinstance(y, Modes):
+        there &= jnp.abs(y.wa - y.w) < part * jnp.abs(y.w)
+    return there & (y.s <= goal.s)
+
+
+@jax.jit
+def _verdicts(y, params, goal):
+    state = _state(y)
+    lives = basins.safe(state, params, goal) | _climbs(state, params, goal)
+    return lives, basins.doomed(state, params)
+
+
+def _state(y):
+    return y if isinstance(y, Modes) else Plane(p=y.p, s=jnp.exp(y.s))
+
+
+def arrays(tree: Any) -> Any:
+    """Python's numbers would be compiled for again and again."""
+    return jax.tree.map(lambda x: np.asarray(x, float), tree)
+
+
+FATES = {SURVIVES: LIVES, COLLAPSES: DIES, UNDECIDED: DEPENDS}
+_roots = jax.jit(theory.decay_roots)
+_directset_edge, _goals = jax.jit(theory.directset_edge), jax.jit(jax.vmap(basins.goal))

@@ -1,0 +1,220 @@
+"""Will it collapse? A trainer's settings, read in the theory's units and answered."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from lindyn import command
+from lindyn.command import UsageError, number
+
+
+Decay = Annotated[float, tyro.conf.arg(aliases=("--weight-decay",))]
+CLOSED_FORMS = ("directpred", "directset", "directcopy", "optimal")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Says whether BYOL, SimSiam or DirectPred collapses with these settings, and why.
+
+    It is the theory of linear networks that answers, for modes: an eigenvalue p of the
+    predictor with the variance s of the features along the same eigenvector. It needs no data.
+    """
+
+    lr: float = 0.03  # of encoder and projector
+    predictor_lr: float | None = None  # default: lr
+    momentum: float = 0.9
+    wd: Decay = 4e-4  # weight decay, as the optimiser is told
+    wd_p: float | None = None  # of the predictor, if it differs
+    wd_s: float | None = None  # of encoder and projector, if it differs
+    decay: Literal["coupled", "decoupled"] = "coupled"
+    """coupled: part of the gradient, as PyTorch's SGD; decoupled: lr wd a step, as AdamW."""
+    ema: float = 0.996  # what the target keeps of itself at each step
+    target: Literal["ema", "none"] = "ema"  # none: the online network itself, as SimSiam
+    target_start: Literal["independent", "copy", "zero"] = "independent"
+    """Of --target ema: tau starts at 1 for a copy of the online network, else at 0."""
+    loss: Literal["cosine", "l2"] = "cosine"  # -2 cos, or |.|^2/2
+    both_directions: bool = True  # each view predicts the other
+    stop_gradient: bool = True
+    predictor: Literal[
+        "linear", "two-layer", "none", "directpred", "directset", "directcopy", "optimal"
+    ] = "linear"
+    symmetric: bool = False  # Wp is kept symmetric
+    a: float = 0.5  # of --predictor directset, p = max(s - c, 0)^a + eps
+    eps: float = 0.1  # of a predictor in closed form
+    c: float = 0.0  # of directpred and directset
+    sigma2: float = 0.3  # variance that views add to inputs of variance 1: a guess
+    scale: float = 1.0  # |Wp f| |f_a|, by which a cosine's gradient is divided: a guess
+    p0: float | None = None  # start of a mode, whose own fate is then the answer
+    s0: float | None = None  # default: p0^2/alpha_p
+    steps: int | None = None  # of the run: do modes have the time to grow?
+    run: pathlib.Path | None = None
+    """A run folder of lindyn train, or its config.json: other flags change its settings."""
+    json: bool = False  # print one JSON object instead of the table
+    fail_on_collapse: bool = False  # exit with 1 if it collapses
+
+
+LIMITS = {  # flag: least, most, whether the least is excluded
+    "lr": (1e-12, 1e4, False),
+    "predictor-lr": (1e-12, 1e4, False),
+    "momentum": (0, 0.9999, False),
+    "wd": (0, 10, False),
+    "wd-p": (0, 10, False),
+    "wd-s": (0, 10, False),
+    "ema": (0, 0.999999, False),
+    "a": (0, 10, True),
+    "eps": (0, 1e3, False),
+    "c": (-1e3, 1e3, False),
+    "sigma2": (0, 1e3, False),
+    "scale": (1e-6, 1e6, False),
+    "p0": (-1e3, 1e3, False),
+    "s0": (0, 1e6, True),
+    "steps": (1, 10**12, False),
+}
+FIXED = {  # what the theory does not know, unless a run says otherwise
+    "method": "byol",
+    "optimiser": "sgd",
+    "schedule": "constant",
+    "warmup": 0.0,
+    "ema_schedule": "constant",
+    "predictor_bias": False,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return command.run("predict", Config, functools.partial(_begin, argv), argv)
+
+
+def _begin(argv, config):
+    if config.run is None:
+        return predict(config, FIXED)
+    recorded = _recorded(config.run)
+    with_run = functools.partial(predict, recorded=recorded)
+    return command.run("predict", Config, with_run, [*_flags(recorded), *argv])
+
+
+def predict(config: Config, recorded: Mapping[str, Any]) -> int:
+    """Check, answer and print; 1 for a collapse, if so asked."""
+    from lindyn import outlook, reasons, remedies  # solvers, which --help need not pay for
+
+    _check(config)
+    command.start()
+    case = outlook.Case.of({**recorded, **dataclasses.asdict(config)})
+    found = remedies.answer(case)
+    found["why"] = reasons.why(case, found)
+    found["suggestions"] = [reasons.change(case, each) for each in found["suggestions"]]
+    if config.json:
+        about = {
+            "version": f"lindyn {version('lindyn')}",
+            "settings": dataclasses.asdict(config),
+        }
+        print(command.as_json({**about, **found}))
+    else:
+        _tell(found, reasons.rows(case, found))
+    failed = config.fail_on_collapse and found["verdict"] == outlook.DIES
+    return command.FAILED if failed else command.DONE
+
+
+def _recorded(path):
+    """A run's config.json, which is there before anything is recorded."""
+    file = path if path.suffix == ".json" else path / "config.json"
+    try:
+        recorded = json.loads(file.read_text())
+    except OSError:
+        raise UsageError(
+            f"--run {path}: holds no run of lindyn train (no {file.name})"
+        ) from None
+    except ValueError:
+        recorded = None
+    if not isinstance(recorded, dict):
+        raise UsageError(f"--run {path}: {file.name} is not whole")
+    needed = [*FIXED, *_shared(), "alpha_p"]
+    missing = [name for name in needed if name not in recorded]
+    if missing:
+        raise UsageError(f"--run {path}: {file.name} lacks {', '.join(missing)}")
+    for name in ("lr", "alpha_p"):
+        if not isinstance(recorded[name], int | float):
+            raise UsageError(f"--run {path}: {name} is {recorded[name]!r}, which is no number")
+    if recorded["method"] != "byol":
+        raise UsageError(
+            f"--run {path}: SimCLR has negative pairs; the theory is of runs without"
+        )
+    return recorded
+
+
+def _shared():
+    """Settings by the same name in config.json. Its sigma2 is that of made-up data."""
+    mine = ("predictor_lr", "sigma2", "scale", "p0", "s0", "steps", "run", "json")
+    names = [field.name for field in dataclasses.fields(Config)]
+    return [name for name in names if name not in (*mine, "fail_on_collapse")]
+
+
+def _flags(recorded):
+    """A run's settings as the flags that they would be."""
+    given = {name: recorded[name] for name in _shared()}
+    given["predictor_lr"] = recorded["alpha_p"] * recorded["lr"]
+    if recorded.get("data") == "gaussian":
+        given["sigma2"] = recorded["sigma2"]
+    for name, value in given.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        elif value is not None:
+            yield f"--{flag}={value}"
+
+
+def _check(config):
+    for flag, (least, most, above) in LIMITS.items():
+        value = getattr(config, flag.replace("-", "_"))
+        if value is not None:
+            number(f"--{flag}", value, least, most, above=above)
+    for flag in ("wd", "wd-p", "wd-s"):
+        if 0 < (getattr(config, flag.replace("-", "_")) or 0) < 1e-12:
+            raise UsageError(f"--{flag}: must be 0 or at least 1e-12")
+    kind = config.predictor
+    if config.symmetric and (kind in CLOSED_FORMS or kind == "none"):
+        raise UsageError(f"--symmetric: not with --predictor {kind}")
+    if config.scale != 1 and config.loss != "cosine":
+        raise UsageError(f"--scale: --loss {config.loss} is not divided by it")
+    if config.s0 is not None and config.p0 is None:
+        raise UsageError("--s0: say where p starts with --p0")
+    if config.p0 == 0 and config.s0 is None:
+        raise UsageError("--p0 0: say where s starts with --s0")
+    alike = not config.stop_gradient and config.target == "none"
+    if config.p0 is not None and (alike or kind not in ("linear", "two-layer")):
+        raise UsageError(
+            "--p0: only a trained predictor with a stop-gradient has a say in fates"
+        )
+
+
+def _tell(found, rows):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False, show_header=False)
+    for name, value, meaning in rows:
+        shown = "" if value is None else f"{value:.4g}".replace("nan", "?")
+        table.add_row(name, shown, meaning)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    tell = functools.partial(console.print, soft_wrap=True, markup=False)
+    tell(f"{found['verdict']}: {found['why']}")
+    console.print(table)
+    for change in found["suggestions"]:
+        tell(f"what to change: {' '.join(change['flags'])} ({change['why']})")
+    for line in found["beyond"]:
+        tell(f"beyond the theory: {line}")
+    tell(f"assumed: {found['assumed']}")
+    if found["phase"]:
+        tell(f"to see it: {found['phase']}")
+
+
+if __name__ == "__main__":
+    command.leave(main())

@@ -1,0 +1,215 @@
+"""Runs of linear networks by SGD, where the theory must hold, and what is said of others."""
+
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lindyn import compare, fields, forecast, laws, predictors, solve
+from lindyn.command import UsageError
+from lindyn.fields import Data, Full
+from lindyn.runs import load_run
+from lindyn.train import main as train
+from lindyn.units import Scales, effective, units
+
+
+FLAGS = ("--preset", "linear", "--checkpoint-every", "100000", "--inputs", "10", "--dim", "6")
+
+
+def run_of(folder, *flags):
+    assert train([*FLAGS, "--out", str(folder), *map(str, flags)]) == 0
+    return load_run(folder)
+
+
+def from_time(run, begin):
+    """Records from a time on, and the flow's parameters."""
+    unit = units(run.config)
+    params, kappa = effective(unit, Scales())
+    t = kappa * unit.step * run.step
+    first = int(np.argmin(np.abs(t - begin)))
+    return first, t[first:] - t[first], params
+
+
+def off_the_flow(run, begin=2.0):
+    """The largest distance from (2)-(4), started at a record, in W, Wp and Wa."""
+    first, t, params = from_time(run, begin)
+    matrices = {name: jnp.asarray(run.arrays[name][first]) for name in ("W", "Wp", "Wa")}
+    data = Data(X=jnp.asarray(run.X), X_aug=jnp.asarray(run.X_aug))
+    flow = solve.trajectory(fields.full, Full(**matrices), (params, data), t, rtol=1e-9)
+    gaps = {name: np.abs(getattr(flow, name) - run.arrays[name][first:]) for name in matrices}
+    return gaps
+
+
+@pytest.fixture(scope="module")
+def by_step(tmp_path_factory):
+    """Gradient descent on the population loss, data neither isotropic nor aligned."""
+    runs = []
+    for rate in (0.04, 0.02, 0.01):
+        folder = tmp_path_factory.mktemp("runs") / f"rate{rate}"
+        steps = ("--epochs", round(20 / rate), "--ema", 1 - 0.4 * rate, "--lr", rate)
+        runs.append(run_of(folder, *steps, "--covariances", "random"))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def simsiam(tmp_path_factory):
+    """X = I, Wp symmetric and Wa = W: all that Theorem 3 and the modes assume."""
+    folder = tmp_path_factory.mktemp("runs") / "simsiam"
+    return run_of(folder, "--symmetric", "--target", "none", "--epochs", 4000)
+
+
+def test_gradient_descent_converges_to_the_flow_at_first_order(by_step):
+    errors = [max(gap.max() for gap in off_the_flow(run).values()) for run in by_step]
+    slope = np.polyfit(np.log([4, 2, 1]), np.log(errors), 1)[0]
+    assert 0.9 < slope < 1.1
+    assert errors[-1] < 3e-3
+
+
+def test_the_balance_is_kept_to_first_order_in_the_step(by_step):
+    residuals = []
+    for run in by_step:
+        first, *_ = from_time(run, 2.0)
+        later = laws.measured(run, units(run.config)).at(slice(first, None))
+        residuals.append(laws.balance(later, units(run.config)).residual[-1])
+    slope = np.polyfit(np.log([4, 2, 1]), np.log(residuals), 1)[0]
+    assert 0.9 < slope < 1.1 and residuals[-1] < 2e-3
+
+
+def test_the_invariance_has_the_slope_of_the_theory_in_the_weights_and_not_for_any_data(
+    by_step, tmp_path
+):
+    run = by_step[-1]
+    found = laws.invariance(laws.measured(run, units(run.config)), units(run.config))
+    assert abs(found.weights.a - 1) < 0.01 and found.weights.r2 > 0.9999
+    assert abs(found.features.a - 1) > 0.05  # X is not I
+    run = run_of(tmp_path / "run", "--alpha-p", 2.5, "--wd-p", 0.01 / 2.5, "--epochs", 2000)
+    found = laws.invariance(laws.measured(run, units(run.config)), units(run.config))
+    assert abs(found.features.a * 2.5 - 1) < 0.01 and found.features.error < 0.01
+
+
+def test_the_commutator_stays_below_its_bound(simsiam):
+    found = laws.alignment(laws.measured(simsiam, units(simsiam.config)), units(simsiam.config))
+    assert laws.over_bound(found) < 0.05
+    assert found.relative[-1] < 1e-6 < found.relative[0]
+    holds_and_falls, holds_and_rises, *_ = found.counts
+    real = np.sum(found.relative > laws.ROUNDING)
+    assert holds_and_falls >= 0.8 * real and holds_and_rises <= len(found.least) - real
+
+
+def test_noise_shrinks_as_one_over_the_batch(tmp_path):
+    power = []
+    for batch, epochs in ((32, 16), (512, 256)):
+        flags = ("--views", "fresh", "--batch", batch, "--epochs", epochs)
+        run = run_of(tmp_path / str(batch), *flags)
+        power.append(np.mean(off_the_flow(run)["W"][-1] ** 2))
+    assert 16 / 3 < power[0] / power[1] < 16 * 3
+
+
+@pytest.mark.parametrize("target", ("ema", "none"))
+def test_modes_follow_the_mode_equations(target, simsiam, tmp_path):
+    run = simsiam
+    if target == "ema":
+        run = run_of(tmp_path / "run", "--symmetric", "--epochs", 4000)
+    unit = units(run.config)
+    m = laws.measured(run, unit)
+    seen = forecast.observed(m, 8)
+    told = forecast.given(seen, unit, m.scales(8))
+    assert told.error_p < 3e-3 * told.naive_p
+    assert told.error_s < 0.02 * told.naive_s
+
+
+def test_a_fit_finds_a_rate_that_was_wrong(simsiam):
+    unit = units(simsiam.config)
+    m = laws.measured(simsiam, unit)
+    slow = unit._replace(gain=unit.gain / 2, alpha_p=unit.alpha_p * 1.5)
+    seen = forecast.observed(m, 5)
+    given, fitted = forecast.forecast(seen, slow, m.scales(5), window=40)
+    assert fitted.error_p < given.error_p / 3
+    assert fitted.factors[0] * fitted.factors[1] * 1.5 / 2 == pytest.approx(1, rel=0.1)
+
+
+def test_a_run_that_collapses_was_said_to(tmp_path):
+    run = run_of(tmp_path / "run", "--symmetric", "--target", "none", "--wd", 0.3)
+    found = compare.answers(run, 2)
+    assert found.fate is not None and found.whole is not None
+    assert found.fate.params.eta_s > found.fate.critical and found.fate.doomed.all()
+    assert found.whole.s[-1].max() < 1e-3 * found.whole.s[0].max()
+    assert found.seen is not None
+    assert found.seen.s[-1].max() < 1e-3 * found.seen.s[0].max()
+
+
+def test_the_closed_form_of_a_predictor_is_carried_on(tmp_path):
+    flags = ("--predictor", "directpred", "--normalisation", "paper", "--eps", 0.0)
+    run = run_of(tmp_path / "run", *flags, "--target", "none", "--epochs", 2000)
+    unit, config = units(run.config), run.config
+    m = laws.measured(run, unit)
+    rule = predictors.on_eigenvalues("directpred", eps=0.0, normalisation="paper")
+    told = forecast.given(forecast.observed(m, 2), unit, m.scales(2), rule=rule)
+    assert told.error_s < 0.05 * told.naive_s
+    assert config["predictor"] == "directpred"
+
+
+def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys):
+    assert compare.main([str(simsiam.path), "--out", str(tmp_path / "one"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["invariance"]["weights"]["a"] == pytest.approx(1, rel=0.01)
+    assert told["fate"]["predicted_rank"][0] == told["fate"]["observed"]["rank"]
+    assert compare.main([str(simsiam.path), "--out", str(tmp_path / "two")]) == 0
+    assert "s of W W^T" in capsys.readouterr().out
+    for file in (tmp_path / "one").iterdir():
+        other = tmp_path / "two" / file.name
+        assert file.suffix == ".json" or file.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change, silent",
+    (
+        (dict(predictor="directpred"), {"invariance", "balance", "alignment", "plane"}),
+        (dict(stop_gradient=False), {"invariance", "balance", "trajectories", "plane"}),
+        (
+            dict(method="simclr"),
+            {"invariance", "balance", "alignment", "trajectories", "plane"},
+        ),
+        (dict(predictor="two-layer"), {"invariance", "balance", "trajectories", "plane"}),
+        (
+            dict(predictor="none"),
+            {"invariance", "balance", "alignment", "trajectories", "plane"},
+        ),
+        (dict(wd_p=0.0), {"invariance", "balance"}),
+    ),
+)
+def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
+    other = simsiam._replace(config={**simsiam.config, **change})
+    assert set(compare.silent(other)) == silent
+
+
+def test_a_folder_that_is_no_run_is_refused(simsiam, tmp_path):
+    with pytest.raises(UsageError, match="holds no run"):
+        load_run(tmp_path)
+    shutil.copytree(simsiam.path, tmp_path / "run")
+    file = sorted((tmp_path / "run" / "spectra").iterdir())[3]
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UsageError, match="is damaged"):
+        load_run(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "spectra")
+    with pytest.raises(UsageError, match="no spectra"):
+        load_run(tmp_path / "run")
+    assert compare.main([str(simsiam.path), "--epoch", "1e9"]) == 2
+
+
+def test_settings_mean_the_same_flow(simsiam):
+    config = dict(simsiam.config)
+    heavy = units({**config, "lr": 0.03, "momentum": 0.9})
+    plain = units({**config, "lr": 0.3, "momentum": 0.0})
+    assert heavy.step == pytest.approx(plain.step) and heavy.eta == plain.eta
+    paper = dict(lr=0.01, momentum=0.0, target="ema", ema=0.996, decay="decoupled", wd=0.04)
+    fig5 = units({**config, **paper})
+    assert (fig5.beta, fig5.eta) == (pytest.approx(0.4), pytest.approx(0.04))
+    both = units({**config, "both_directions": True, "loss": "cosine"})
+    assert both.gain == 4 and both.cosine
+    fast = units({**config, "alpha_p": 5.0})  # its optimiser decays Wp five times as fast
+    assert fast.eta_p == pytest.approx(5 * fast.eta_s) and fast.eta is None
+    params, kappa = effective(units({**config, "both_directions": True}), Scales())
+    assert (kappa, params.eta_s) == (2, config["wd"] / 2)
