@@ -34,7 +34,7 @@ class Config:
     run: Annotated[pathlib.Path, tyro.conf.Positional]
     """The run folder."""
     epoch: float | None = None
-    """Where forecasts begin; a tenth of the run by default."""
+    """Where laws and forecasts begin; a tenth of the run by default."""
     format: tuple[Format, ...] = ()
     """The suffix of --out, or png; and JSON and npz."""
     out: pathlib.Path = pathlib.Path("lindyn-out")
@@ -49,7 +49,7 @@ class Answers(NamedTuple):
     run: Run
     units: Units
     measured: Measured
-    first: int  # record where forecasts begin
+    first: int  # record where laws and forecasts begin
     invariance: Invariance | None
     balance: Balance | None
     alignment: Alignment | None
@@ -98,7 +98,7 @@ def _first(config, run):
 
 
 def answers(run: Run, first: int) -> Answers:
-    """All that can be said of a run; forecasts begin at its record `first`."""
+    """All that can be said of a run, from its record `first` on."""
     unit, quiet = units(run.config), silent(run)
     m = laws.measured(run, unit)
     if not all(np.isfinite(x).all() for x in m):
@@ -119,8 +119,8 @@ def answers(run: Run, first: int) -> Answers:
         units=unit,
         measured=m,
         first=first,
-        invariance=ask("invariance", lambda: laws.invariance(m, unit)),
-        balance=ask("balance", lambda: laws.balance(m, unit)),
+        invariance=ask("invariance", lambda: laws.invariance(m.at(slice(first, None)), unit)),
+        balance=ask("balance", lambda: laws.balance(m, unit, first)),
         alignment=ask("alignment", lambda: laws.alignment(m, unit)),
         seen=seen,
         given=given,
@@ -176,8 +176,9 @@ def _told(found: Answers) -> dict[str, Any]:
     """What JSON holds and the table shows."""
     run, unit = found.run, found.units
     told: dict[str, Any] = {
-        "run": run.path,
+        "run": run.path.name,
         "records": len(run.step),
+        "from_epoch": float(run.epoch[found.first]),
         "epochs": float(run.epoch[-1]),
         "units": {
             "step": unit.step,
@@ -192,13 +193,15 @@ def _told(found: Answers) -> dict[str, Any]:
     }
     if found.invariance is not None:
         told["invariance"] = {"expected": found.invariance.expected} | {
-            name: _fit(run, getattr(found.invariance, name)) for name in ("features", "weights")
+            name: _fit(found, getattr(found.invariance, name))
+            for name in ("features", "weights")
         }
     if (b := found.balance) is not None:
         told["balance"] = {
             "rate": b.rate,
             "expected_rate": b.expected,
-            "largest_residual": float(b.residual.max()),
+            "largest_residual": float(b.residual[found.first :].max()),
+            "norm_before": float(b.norm[0]),
             "norm_at_end": float(b.norm[-1]),
             "predicted_at_end": float(b.predicted[-1]),
         }
@@ -218,14 +221,14 @@ def _told(found: Answers) -> dict[str, Any]:
     return told
 
 
-def _fit(run, fit):
+def _fit(found, fit):
     record, mode = fit.worst
     return {
         "a": fit.a,
         "error": fit.error,
         "r2": fit.r2,
         "largest_residual": float(np.abs(fit.residual).max()),
-        "at_epoch": float(run.epoch[record]),
+        "at_epoch": float(found.run.epoch[found.first + record]),
         "of_mode": mode,
     }
 
@@ -234,7 +237,6 @@ def _trajectories(found):
     assert found.seen is not None and found.fitted is not None
     window = found.first + (len(found.seen.t) + 1) // 2
     told: dict[str, Any] = {
-        "from_epoch": float(found.run.epoch[found.first]),
         "judged_from_epoch": float(found.run.epoch[min(window, len(found.run.step) - 1)]),
         "modes": found.seen.p.shape[1],
         "factors": dict(zip(FREE, found.fitted.factors.tolist(), strict=True)),
@@ -298,8 +300,12 @@ def record(found: Answers) -> dict[str, np.ndarray]:
         for kind in [part for part in parts if isinstance(parts[part], laws.Fit)]:
             parts |= {f"{kind}_{key}": x for key, x in parts.pop(kind)._asdict().items()}
         arrays |= {f"{name}_{key}": np.asarray(x) for key, x in parts.items()}
-    arrays["knn_step"] = np.array([x["step"] for x in found.run.evaluation])
-    arrays["knn"] = np.array([x["knn"] for x in found.run.evaluation if "knn" in x])
+    own = ("s", "p", "alignment", "asymmetry")  # in the basis of each record's own F
+    arrays |= {f"own_{name}": found.run.arrays[name] for name in own}
+    judged = found.run.evaluation
+    for name in ("epoch", "knn", "knn_pixels", "linear_last", "linear_best"):
+        values = np.array([entry[name] for entry in judged if name in entry])
+        arrays[f"evaluation_{name}"] = values
     exact = lambda x: x.astype(np.float32) if x.dtype == np.float64 and x.ndim > 1 else x
     return {name: exact(x) for name, x in arrays.items()}
 
@@ -325,6 +331,7 @@ def _show(told):
         table.add_row(name, line)
     for name, reason in told["silent"].items():
         table.add_row(name, f"not said: {reason}")
+    console.print(f"from epoch {told['from_epoch']:.3g} on")
     console.print(table)
 
 
@@ -342,7 +349,8 @@ def _lines(told):
         yield (
             "balance",
             f"|B| decays at {b['rate']:.3g}, 2 eta = {b['expected_rate']:.3g}; largest"
-            f" residual {b['largest_residual']:.2g} of |B(0)|",
+            f" residual {b['largest_residual']:.2g} of |B|; before, |B| was"
+            f" {b['norm_before']:.2g} of that",
         )
     if (al := told.get("alignment")) is not None:
         n = al["intervals"]
@@ -357,8 +365,8 @@ def _lines(told):
         for key in ("error_p", "error_s"):
             yield (
                 f"trajectories, {key[-1]}",
-                f"from epoch {t['from_epoch']:.3g}, error {t['given'][key]:.3g} given,"
-                f" {t['fitted'][key]:.3g} fitted, {t['constant'][key]:.3g} if nothing changed",
+                f"error {t['given'][key]:.3g} given, {t['fitted'][key]:.3g} fitted,"
+                f" {t['constant'][key]:.3g} if nothing changed",
             )
     f = told["fate"]
     seen = f["observed"]

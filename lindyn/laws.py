@@ -130,26 +130,29 @@ def _fit(s, p2, fade):
 
 
 class Balance(NamedTuple):
-    """Theorem 1, (5): B = W W^T - Wp^T Wp/alpha_p decays as e^(-2 eta t)."""
+    """Theorem 1, (5): B = W W^T - Wp^T Wp/alpha_p decays as e^(-2 eta t), t from a record on."""
 
     norm: Float[np.ndarray, " times"]  # |B(t)| / |B(0)|
-    predicted: Float[np.ndarray, " times"]  # e^(-2 eta t), from the first record on
+    predicted: Float[np.ndarray, " times"]  # e^(-2 eta t)
     residual: Float[np.ndarray, " times"]  # |B(t) - e^(-2 eta t) B(0)| / |B(0)|
-    rate: float  # of |B|, by least squares in its logarithm
+    rate: float  # of |B| from t = 0 on, by least squares in its logarithm
     expected: float  # 2 eta
 
 
-def balance(m: Measured, units: Units) -> Balance:
+def balance(m: Measured, units: Units, first: int = 0) -> Balance:
+    """With t = 0 at the record `first`."""
     B = m.weights - m.squares / units.alpha_p
-    since = m.t - m.t[0]
-    predicted = np.exp(-2 * units.eta_s * since)
-    first, size = np.linalg.norm(B[0]), lambda x: np.linalg.norm(x, axis=(1, 2))
-    norm = size(B) / first
-    rate = -np.polyfit(since, np.log(norm), 1)[0] if len(since) > 1 else np.nan
+    t = m.t - m.t[first]
+    predicted = np.exp(-2 * units.eta_s * t)
+    size = lambda x: np.linalg.norm(x, axis=(1, 2))
+    start = np.linalg.norm(B[first])
+    norm = size(B) / start
+    later = slice(first, None)
+    rate = -np.polyfit(t[later], np.log(norm[later]), 1)[0] if len(t) > first + 1 else np.nan
     return Balance(
         norm=norm,
         predicted=predicted,
-        residual=size(B - predicted[:, None, None] * B[:1]) / first,
+        residual=size(B - predicted[:, None, None] * B[first][None]) / start,
         rate=float(rate),
         expected=2 * units.eta_s,
     )

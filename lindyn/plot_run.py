@@ -54,11 +54,11 @@ def draw_invariance(ax, found) -> None:
     ):
         y = fit.s - fit.fading
         ax.plot(fit.p2.ravel(), y.ravel(), ".", color=color, markersize=1.8, alpha=0.4)
-        label = f"{name}: $a = {fit.a:.3g} \\pm {fit.error:.1g}$"
+        label = f"{name}: $a = {fit.a:.3g} \\pm {fit.error:.2g}$"
         ax.plot(x, fit.a * x, color=color, lw=1.2, label=label)
     ax.plot(x, both.expected * x, color=INK, lw=1.0, ls=(0, (3, 2)), label=r"$p^2\!/\alpha_p$")
     shown = [fit.s - fit.fading for fit in (both.features, both.weights)]
-    low, high = min(x.min() for x in shown), max(x.max() for x in shown)
+    low, high = min(np.quantile(x, 0.01) for x in shown), max(x.max() for x in shown)
     ax.set(xlim=(0, top), ylim=(min(low, 0.0), 1.4 * max(high, both.expected * top)))
     ax.set(xlabel=r"$u_j^T W_p^T W_p u_j$", ylabel=r"$s_j - c_j e^{-2\eta t}$")
     ax.legend(fontsize=7, loc="upper left", handlelength=1.4, labelspacing=0.2)
@@ -70,7 +70,8 @@ def draw_balance(ax, found) -> None:
     ax.plot(epoch, b.predicted, color=INK, lw=1.0, ls=(0, (3, 2)), label=r"$e^{-2\eta t}$")
     ax.plot(epoch, b.residual, color=RED, lw=1.0, label="residual")
     ax.set_yscale("log")
-    ax.set(xlabel="epoch", ylim=(max(b.residual[1:].min() / 2, 1e-6), 2 * b.norm.max()))
+    least = b.residual[found.first + 1 :].min(initial=1.0)
+    ax.set(xlabel="epoch", ylim=(max(least / 2, 1e-6), 2 * b.norm.max()))
     ax.legend(fontsize=7, handlelength=1.6, labelspacing=0.2)
 
 
@@ -123,7 +124,7 @@ def draw_fate(ax, found) -> None:
 
 
 def _say(ax, text):
-    ax.set(xticks=[], yticks=[])
+    ax.set_axis_off()
     ax.text(
         0.5,
         0.5,

@@ -1,0 +1,60 @@
+"""Fig. 4: the flow (16) on the parabola s = p^2 / alpha_p, and where it rests.
+
+The paper's claim: with weak decay p = 0 becomes stable, an unstable point p-* bounds its
+basin and a stable one p+* is the goal; with strong decay p = 0 alone is left. Look at the
+zeros of the curve, and at the inset, without which p-* would hide behind p = 0.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import drawing
+from matplotlib.figure import Figure
+
+from lindyn import plot, portrait
+from lindyn.fields import Params
+from lindyn.portrait import Line
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    etas: tuple[float, ...] = (0.0, 0.01, 1.0)
+    tau: float = 1.0
+    sigma2: float = 0.0  # ours
+    p_range: tuple[float, float] = (-0.5, 1.3)  # ours
+    near_zero: tuple[float, float] = (-0.01, 0.025)  # of the inset
+
+
+QUICK = Setting()
+TITLES = ("no decay", "weak decay", "strong decay")
+
+
+def compute(setting: Setting) -> list[Line]:
+    """A line for each decay, and the weak one again near p = 0."""
+    params = [Params(eta=eta, tau=setting.tau, sigma2=setting.sigma2) for eta in setting.etas]
+    lines = [portrait.line(each, setting.p_range) for each in params]
+    return [*lines, portrait.line(params[1], setting.near_zero)]
+
+
+def draw(setting: Setting, lines: list[Line]) -> Figure:
+    *panels, near = lines
+    titles = [
+        rf"{name}, $\eta = {eta:g}$" for name, eta in zip(TITLES, setting.etas, strict=True)
+    ]
+    values = rf"$\tau = {setting.tau:g}$,  $\alpha_p$ cancels"
+    ours = rf"$\sigma^2 = {setting.sigma2:g}$ and ranges: ours"
+    fig = plot.figure(panels, titles, f"{values},  {ours}")
+    inset = fig.axes[1].inset_axes((0.1, 0.1, 0.5, 0.3))
+    plot.draw_line(inset, near)
+    inset.tick_params(labelsize=6.5, pad=2)
+    inset.set_xticks([0.0, 0.01, 0.02])
+    inset.set_yticks([0.0])
+    return fig
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return drawing.run(__file__, (Setting(), QUICK), compute, draw, argv)
+
+
+if __name__ == "__main__":
+    main()
