@@ -29,7 +29,12 @@ def computed(name):
     return script, script.QUICK, script.compute(script.QUICK)
 
 
-@pytest.mark.parametrize("name", make.NAMES)
+TRAINS = ("sgd", "levels")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in TRAINS)) for n in make.NAMES]
+)
 def test_a_script_draws_the_same_bytes_and_says_how(name, tmp_path, capsys, monkeypatch):
     script = importlib.import_module(name)
     assert script.main(["--quick", "--out", str(tmp_path / "first.png")]) == 0

@@ -19,6 +19,10 @@ L2 = "--loss l2 --no-both-directions --momentum 0 --lr 0.01"
 FATES = ("collapses", "does not collapse", "depends on the start")
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def said(capsys):
     """What the command says as JSON."""
@@ -63,7 +67,7 @@ def test_momentum_is_a_larger_learning_rate_but_for_decoupled_decay(said):
 
 
 @pytest.mark.parametrize("decay", ("coupled", "decoupled"))
-@pytest.mark.parametrize("predictor_lr", (1e-4, 3e-4))
+@pytest.mark.parametrize("predictor_lr", (slow(1e-4), 3e-4))
 def test_sgd_of_a_mode_follows_the_flow(decay, predictor_lr, said):
     """As optimisers do it: the learning rate multiplies the gradient and the decay."""
     lr, momentum, wd, sigma2, ema, steps = 1e-4, 0.9, 0.5, 0.3, 0.9995, 4000
@@ -95,7 +99,7 @@ def ends(found, p, s, t1=2000.0):
     return solve.trajectory(fields.modes, y0, params, ts, atol=1e-30).s[-1]
 
 
-@pytest.mark.parametrize("target", ("--target none", "--ema 0.98"))
+@pytest.mark.parametrize("target", (slow("--target none"), "--ema 0.98"))
 def test_above_the_critical_decay_all_modes_die(target, said):
     found = said(f"{L2} --wd 0.25 {target}")
     assert found["verdict"] == "collapses" and found["box"]["share"] == 1
@@ -103,8 +107,15 @@ def test_above_the_critical_decay_all_modes_die(target, said):
     assert np.all(ends(found, p, s) < 1e-12)
 
 
-@pytest.mark.parametrize("target", ("--target none", "--ema 0.98", "--target-start copy"))
-@pytest.mark.parametrize("p0", (0.06, 0.5, -0.4, 1.2))
+@pytest.mark.parametrize(
+    "target, p0",
+    (
+        *(("--ema 0.98", -0.4), ("--ema 0.98", 0.5)),
+        *(slow("--target none", p0) for p0 in (0.06, 0.5, -0.4, 1.2)),
+        *(slow("--ema 0.98", p0) for p0 in (0.06, 1.2)),
+        *(slow("--target-start copy", p0) for p0 in (0.06, 0.5, -0.4, 1.2)),
+    ),
+)
 def test_the_fate_of_a_start_is_that_of_its_solution(target, p0, said):
     found = said(f"{L2} --wd 0.06 {target} --p0={p0} --s0 0.01")
     alive = ends(found, p0, 0.01) > 1e-3
@@ -131,12 +142,12 @@ def test_the_share_without_decay_is_the_exact_basin(said):
     "argv",
     (
         "--wd 1",
-        "--wd 0.5 --target none",
+        slow("--wd 0.5 --target none"),
         "--wd-s 0.9 --target none",
-        "--wd 0.3 --decay decoupled --momentum 0 --lr 0.3 --ema 0.9999",
-        "--wd 0.1 --wd-p 0",
-        "--wd 0.1 --wd-p 0.2 --sigma2 0.7",
-        "--wd 0.3 --p0=-0.1 --s0 0.01 --target none",
+        slow("--wd 0.3 --decay decoupled --momentum 0 --lr 0.3 --ema 0.9999"),
+        slow("--wd 0.1 --wd-p 0"),
+        slow("--wd 0.1 --wd-p 0.2 --sigma2 0.7"),
+        slow("--wd 0.3 --p0=-0.1 --s0 0.01 --target none"),
         "--wd 0.2 --p0 0.1",
         "--target none --no-stop-gradient",
         "--target none --no-stop-gradient --predictor none --wd 3",
@@ -198,7 +209,9 @@ def test_the_edge_of_a_closed_form_is_where_its_flow_turns(rule, said):
     assert list(np.asarray(end > 1e-3)) == [edge == 0, True]
 
 
-@pytest.mark.parametrize("argv", ("", f"{FIG5} --wd 0.04", "--wd 0.1 --wd-p 0.2 --sigma2 0.7"))
+@pytest.mark.parametrize(
+    "argv", (slow(""), slow(f"{FIG5} --wd 0.04"), "--wd 0.1 --wd-p 0.2 --sigma2 0.7")
+)
 def test_the_fixed_points_are_those_of_the_phase_command(argv, said, folder, capsys):
     found = said(argv)
     asked = shlex.split(found["phase"])[3:]
