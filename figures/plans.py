@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import published
 
+from lindyn import runs
 from lindyn.command import UsageError, number
 from lindyn.train.__main__ import FREE
 from lindyn.train.config import Config, check
@@ -139,7 +140,7 @@ def state(config: Config) -> str:
 
 def result(config: Config) -> dict[str, Any] | None:
     """The last evaluation of a run, if it is finished."""
-    last = (_lines(config.out / "evaluation.jsonl") or [{}])[-1]
+    last = (runs.lines(config.out / "evaluation.jsonl") or [{}])[-1]
     needed = "linear_last" if config.linear else "knn"
     return last if last.get("epoch") == config.epochs and needed in last else None
 
@@ -147,7 +148,7 @@ def result(config: Config) -> dict[str, Any] | None:
 def trained(config: Config) -> tuple[int, float]:
     """Steps that a run has recorded, and the seconds they took."""
     step, seconds = 0, 0.0
-    for entry in _lines(config.out / "metrics.jsonl"):
+    for entry in runs.lines(config.out / "metrics.jsonl"):
         seconds += (entry["step"] - step) * config.batch / entry["images_per_second"]
         step = entry["step"]
     return step, seconds
@@ -173,16 +174,6 @@ def clock(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _lines(path):
-    """The lines that are whole."""
-    if not path.exists():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-    except ValueError:
-        raise UsageError(f"{path}: is damaged") from None
 
 
 def environment(config):

@@ -130,7 +130,7 @@ def _fit(s, p2, fade):
 
 
 class Balance(NamedTuple):
-    """Theorem 1, (5): B = W W^T - Wp^T Wp/alpha_p decays as e^(-2 eta t), t from a record on."""
+    """Theorem 1, (5): B = W W^T - Wp^T Wp/alpha_p decays as e^(-2 eta t), from a record on."""
 
     norm: Float[np.ndarray, " times"]  # |B(t)| / |B(0)|
     predicted: Float[np.ndarray, " times"]  # e^(-2 eta t)

@@ -44,8 +44,8 @@ def load_run(path: pathlib.Path | str) -> Run:
     if missing:
         raise UsageError(f"{files[0]}: lacks {', '.join(missing)}; an older version wrote it")
     step = np.array([int(file.stem) for file in files])
-    lines = {entry["step"]: entry for entry in _lines(path / "metrics.jsonl")}
-    metrics = [lines.get(each, {}) for each in step.tolist()]
+    told = {entry["step"]: entry for entry in lines(path / "metrics.jsonl")}
+    metrics = [told.get(each, {}) for each in step.tolist()]
     per_epoch = next((x["step"] / x["epoch"] for x in metrics if x.get("epoch")), np.nan)
     data: dict[str, np.ndarray] = {}
     if (path / "covariances.npz").exists():
@@ -58,7 +58,7 @@ def load_run(path: pathlib.Path | str) -> Run:
         epoch=step / per_epoch,
         arrays={name: np.stack([x[name] for x in kept]) for name in kept[0]},
         metrics=metrics,
-        evaluation=_lines(path / "evaluation.jsonl"),
+        evaluation=lines(path / "evaluation.jsonl"),
         X=data.get("X"),
         X_aug=data.get("X_aug"),
     )
@@ -73,12 +73,12 @@ def _content(path, name):
         raise UsageError(f"{path / name}: is not whole") from None
 
 
-def _lines(path):
+def lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The entries of a jsonl file that are whole; none if it is not there."""
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")[:-1]
     try:
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
     except ValueError:
         raise UsageError(f"{path}: is damaged") from None
 

@@ -204,20 +204,6 @@ def test_a_matrix_field_bears_jit_and_vmap(name, data, weights):
     assert_same(jax.tree.map(np.squeeze, many), jax.tree.map(np.squeeze, plain))
 
 
-def test_cosine_modes_descend_on_the_cosine_of_outputs_of_one_length(key):
-    p, w, wa, same, across = jr.uniform(key, (5, 6), minval=0.2, maxval=1.5)
-    data = Correlations(same=same, across=across)
-
-    def loss(p, w, target):
-        sizes = jnp.sum(same * (p * w) ** 2) * jnp.sum(same * target**2)
-        return -jnp.sum(across * p * w * target) / jnp.sqrt(sizes)
-
-    of_p, of_w = jax.grad(loss, (0, 1))(p, w, wa)
-    dy = fields.cosine_modes(0.0, Modes(p, w, wa), (PARAMS, data))
-    assert np.allclose(dy.p, -PARAMS.alpha_p * of_p - PARAMS.eta_p * p, rtol=1e-12)
-    assert np.allclose(dy.w, -of_w - PARAMS.eta_s * w, rtol=1e-12)
-
-
 def test_cosine_modes_without_noise_are_those_of_halvagal_laborieux_and_zenke(key):
     p, w = jr.uniform(key, (2, 5), minval=0.2, maxval=1.5)
     data = Correlations(same=1.0, across=1.0)

@@ -198,6 +198,7 @@ def test_curriculum_keeps_K_positive_and_tau_1_does_not():
     assert np.all(found.ema.p[:, -1] > 0.9 * goal)  # slower
 
 
+@pytest.mark.slow
 def test_sgd_gradient_descent_is_of_first_order_and_noise_of_one_over_the_batch():
     _, setting, found = computed("sgd")
     ratio = setting.rates[0] / setting.rates[1]

@@ -1,5 +1,6 @@
 """The decoupled eigenvalues: reduction, invariance, parabola, target."""
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 
@@ -37,6 +38,29 @@ def commuting_modes(problem):
     pair = (problem.params, Correlations(same=same, across=across))
     modes = trajectory(fields.mode_pair, Modes(p=p, w=w, wa=0.5 * w), pair, ts, rtol=RTOL)
     return apart(_in_basis(full, U, identity), modes)
+
+
+@claim("the cosine's modes descend on -cos of outputs of one length", "derived", 1e-12)
+def cosine_descent(problem):
+    _, p, s = aligned(problem)
+    w, params = jnp.sqrt(s), problem.params
+    steps = jnp.arange(len(s)) / len(s)
+    data = Correlations(same=1 + steps, across=1 - 0.5 * steps)
+
+    def loss(y):
+        target = jax.lax.stop_gradient(y.wa)
+        squares = [jnp.sum(data.same * x**2) for x in (y.p * y.w, target)]
+        agreement = jnp.sum(data.across * y.p * y.w * target)
+        return -agreement / jnp.sqrt(squares[0] * squares[1])
+
+    y = Modes(p=p, w=w, wa=(0.5 + steps) * w)
+    slope = jax.grad(loss)(y)
+    expected = Modes(
+        p=-params.alpha_p * slope.p - params.eta_p * p,
+        w=-slope.w - params.eta_s * w,
+        wa=params.beta * (y.w - y.wa),
+    )
+    return apart(fields.cosine_modes(0.0, y, (params, data)), expected)
 
 
 @claim("aligned, the symmetric flow is that of (p, s)", "(7)-(8), (11)-(12)", 1e-12)
