@@ -125,7 +125,10 @@ def interval(flag: str, ends: tuple[float | int, float | int]) -> None:
 
 
 def redraw(name: str, config: Any, preset: Any) -> str:
-    """The command that gives the same output: the flags that differ from the preset's."""
+    """The command that gives the same output: the flags that differ from the preset's.
+
+    A field without a default is no flag, but a word by its place.
+    """
     words = ["python", "-m", f"lindyn.{name}"]
     if preset is not None:
         words += ["--preset", preset.preset]
@@ -133,6 +136,9 @@ def redraw(name: str, config: Any, preset: Any) -> str:
         value = getattr(config, field.name)
         start = field.default if preset is None else getattr(preset, field.name)
         if value == start or field.name in ("out", "json", "show", "preset"):
+            continue
+        if field.default is dataclasses.MISSING:
+            words.append(str(value))
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
