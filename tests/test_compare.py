@@ -156,6 +156,7 @@ def test_the_closed_form_of_a_predictor_is_carried_on(tmp_path):
 def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys):
     assert compare.main([str(simsiam.path), "--out", str(tmp_path / "one"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
+    assert told["command"] == f"python -m lindyn.compare {simsiam.path}"
     assert told["invariance"]["weights"]["a"] == pytest.approx(1, rel=0.01)
     assert told["fate"]["predicted_rank"][0] == told["fate"]["observed"]["rank"]
     assert compare.main([str(simsiam.path), "--out", str(tmp_path / "two")]) == 0
