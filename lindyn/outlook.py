@@ -151,6 +151,7 @@ def start(case: Case) -> dict[str, Any]:
         for _ in range(2):
             ps = np.linspace(low, high, LINE)
             code = solved([case], ps, np.full(LINE, s))[0]
+            ps, code = ps[code != UNDECIDED], code[code != UNDECIDED]
             flips = np.flatnonzero(code[1:] != code[:-1])
             if not len(flips):
                 break
