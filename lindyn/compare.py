@@ -21,7 +21,7 @@ from lindyn.units import Units, units
 
 Format = Literal["png", "svg", "pdf", "json"]
 CLOSED = ("directpred", "directset", "directcopy")
-FEWEST = 4  # records from which something can be forecast
+FEWEST = 4  # records of which anything is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _main(config: Config) -> int:
 def _first(config, run):
     last = float(run.epoch[-1])
     if config.epoch is None:
-        return int(np.searchsorted(run.epoch, 0.1 * last))
+        first = int(np.searchsorted(run.epoch, 0.1 * last))
+        return max(0, min(first, len(run.step) - FEWEST))
     number("--epoch", config.epoch, 0, last)
     first = int(np.searchsorted(run.epoch, config.epoch))
     if len(run.step) - first < FEWEST:
@@ -135,9 +136,11 @@ def silent(run: Run) -> dict[str, str]:
     """By answer, why the theory does not give it."""
     config, reasons = run.config, {}
     predictor = config["predictor"]
+    everything = ("invariance", "balance", "alignment", "trajectories", "plane")
     if config["method"] != "byol":
-        everything = ("invariance", "balance", "alignment", "trajectories", "plane")
         return dict.fromkeys(everything, "negative pairs; there is no predictor")
+    if len(run.step) < FEWEST:
+        return dict.fromkeys(everything, f"fewer than {FEWEST} records")
     law = "" if config["stop_gradient"] else "Theorem 1 needs the stop-gradient"
     if predictor in (*CLOSED, "optimal"):
         law = "Theorem 1 is of a predictor that is trained"
@@ -154,8 +157,6 @@ def silent(run: Run) -> dict[str, str]:
         reasons["trajectories"] = "without stop-gradient, Theorem 2: all decays"
     elif predictor in ("none", "two-layer", "optimal"):
         reasons["trajectories"] = f"no mode equations for the predictor {predictor}"
-    elif len(run.step) < FEWEST:
-        reasons["trajectories"] = f"fewer than {FEWEST} records"
     if "trajectories" in reasons:
         reasons["plane"] = reasons["trajectories"]
     elif predictor in CLOSED:

@@ -188,6 +188,17 @@ def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
     assert set(compare.silent(other)) == silent
 
 
+@pytest.mark.parametrize("records", (1, 3, 4))
+def test_a_run_that_has_just_begun_is_told_so(records, simsiam, tmp_path, capsys):
+    shutil.copytree(simsiam.path, tmp_path / "run")
+    for file in sorted((tmp_path / "run" / "spectra").iterdir())[records:]:
+        file.unlink()
+    assert compare.main([str(tmp_path / "run"), "--out", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["records"] == records
+    assert ("invariance" in told) == (records == 4) == ("trajectories" in told)
+
+
 def test_a_folder_that_is_no_run_is_refused(simsiam, tmp_path):
     with pytest.raises(UsageError, match="holds no run"):
         load_run(tmp_path)
