@@ -26,8 +26,6 @@ class Fate(NamedTuple):
     edge: float  # p-*
     goal: float  # p+*
     plane: Portrait
-    p: Float[np.ndarray, " modes"]
-    s: Float[np.ndarray, " modes"]
     doomed: Bool[np.ndarray, " modes"]  # collapses under the flow of that moment
     distance: Float[np.ndarray, " modes"]  # to the separatrix, in goals; negative inside
 
@@ -46,8 +44,6 @@ def fate(seen: Observed, units: Units, scales: Scales, tau: float) -> Fate:
         edge=edge,
         goal=goal,
         plane=plane,
-        p=p,
-        s=s,
         doomed=_doomed(Plane(p=p, s=s), params),
         distance=_distance(plane, p, s, params),
     )

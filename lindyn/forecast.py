@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lindyn import fields, solve, spectra
-from lindyn.fields import Correlations, Modes, Params
-from lindyn.laws import Measured
-from lindyn.units import Scales, Units
+from lindyn.fields import Correlations, Modes
+from lindyn.laws import Measured, in_basis
+from lindyn.units import Scales, Units, effective
 
 
 RTOL = 1e-6
@@ -48,14 +48,13 @@ def observed(m: Measured, first: int) -> Observed:
     kept = np.asarray(basis.s) > LEAST * float(basis.s[0])
     U = U[:, kept]
     later = m.at(slice(first, None))
-    modes = lambda x: np.einsum("ij,tik,kj->tj", U, x, U)
-    s = np.maximum(modes(later.F), 0)
+    s = np.maximum(in_basis(U, later.F), 0)
     return Observed(
         t=later.t - later.t[0],
-        p=modes(later.Wp),
+        p=in_basis(U, later.Wp),
         s=s,
-        wa=modes(later.cross) / np.sqrt(np.where(s > 0, s, 1)),
-        same=np.maximum(modes(later.same)[0] / s[0], 1.0),
+        wa=in_basis(U, later.cross) / np.sqrt(np.where(s > 0, s, 1)),
+        same=np.maximum(in_basis(U, later.same)[0] / s[0], 1.0),
     )
 
 
@@ -71,10 +70,8 @@ def forecast(
     by Gauss and Newton's method on derivatives through the solver.
     """
     problem = _Problem.of(seen, units, scales, rule)
-    fitted = _fit(problem, window)
-    both = (_told(problem, seen, factors, window) for factors in (np.zeros(len(FREE)), fitted))
-    first, second = both
-    return first, second
+    as_given = _told(problem, seen, np.zeros(len(FREE)), window)
+    return as_given, _told(problem, seen, _fit(problem, window), window)
 
 
 def given(
@@ -93,7 +90,7 @@ class _Problem(eqx.Module):
     s: Array
     start: Modes
     same: Array
-    units: dict[str, Array]
+    units: Units  # numbers alone
     across: Array
     cosine: bool = eqx.field(static=True)
     copied: bool = eqx.field(static=True)  # the target is the online network
@@ -108,20 +105,14 @@ class _Problem(eqx.Module):
             w=jnp.asarray(w),
             wa=jnp.asarray(w if copied else seen.wa[0]),
         )
-        numbers = dict(
-            alpha_p=units.alpha_p,
-            beta=0.0 if copied else units.beta,
-            eta_p=units.eta_p,
-            eta_s=units.eta_s,
-            gain=units.gain,
-        )
+        numbers = units._replace(beta=0.0 if copied else units.beta, notes=(), beyond=())
         return cls(
             t=jnp.asarray(seen.t),
             p=jnp.asarray(seen.p),
             s=jnp.asarray(seen.s),
             start=start,
             same=jnp.asarray(seen.same),
-            units={name: jnp.asarray(float(x)) for name, x in numbers.items()},
+            units=numbers._replace(cosine=False),  # that field has its own lengths
             across=jnp.asarray(scales.across),
             cosine=units.cosine,
             copied=copied,
@@ -159,10 +150,7 @@ class _Problem(eqx.Module):
 
 
 class ModeFlow(eqx.Module):
-    """The mode equations of a run, in units of the learning rate.
-
-    w stands for sqrt(l_d) w, so that its rate is l_d times that of `fields`, and Wp's is not.
-    """
+    """The mode equations of a run, in units of the learning rate: `effective` ones by kappa."""
 
     cosine: bool = eqx.field(static=True)
     copied: bool = eqx.field(static=True)  # the target is the online network
@@ -170,19 +158,17 @@ class ModeFlow(eqx.Module):
 
     def __call__(self, t: Any, y: Modes, args: Any) -> Modes:
         units, same, across, (rate, alpha_p, sigma2) = args
+        faster = units._replace(gain=rate * units.gain, alpha_p=alpha_p * units.alpha_p)
+        params, kappa = effective(faster, Scales(across=across))
         p = y.p if self.rule is None else self.rule(same * y.s)
         here = Modes(p=p, w=y.w, wa=y.w if self.copied else y.wa)
-        gradient = fields.cosine_modes if self.cosine else fields.mode_pair
+        flow = fields.cosine_modes if self.cosine else fields.mode_pair
         data = Correlations(same=1 + sigma2 * (same - 1), across=jnp.ones_like(same))
-        still = Params(alpha_p=1.0, beta=0.0)
-        dy = gradient(t, here, (still, data))
-        speed = rate * units["gain"]
-        dw = speed * across * dy.w - units["eta_s"] * y.w
-        dp = speed * alpha_p * units["alpha_p"] * dy.p - units["eta_p"] * y.p
+        dy = jax.tree.map(lambda x: kappa * x, flow(t, here, (params, data)))
         return Modes(
-            p=jnp.zeros_like(y.p) if self.rule is not None else dp,
-            w=dw,
-            wa=dw if self.copied else units["beta"] * (y.w - y.wa),
+            p=dy.p if self.rule is None else jnp.zeros_like(y.p),
+            w=dy.w,
+            wa=dy.w if self.copied else dy.wa,
         )
 
 

@@ -94,12 +94,12 @@ class Invariance(NamedTuple):
 def invariance(m: Measured, units: Units) -> Invariance:
     """Needs a trained predictor, the stop-gradient and one decay for both networks."""
     U = _axes(m.F[-1])
-    p2 = _modes(U, m.squares)
+    p2 = in_basis(U, m.squares)
     fade = np.exp(-2 * units.eta_s * m.t)
     return Invariance(
         expected=1 / units.alpha_p,
-        features=_fit(_modes(U, m.F), p2, fade),
-        weights=_fit(_modes(U, m.weights), p2, fade),
+        features=_fit(in_basis(U, m.F), p2, fade),
+        weights=_fit(in_basis(U, m.weights), p2, fade),
     )
 
 
@@ -213,7 +213,9 @@ def _axes(F):
     return np.linalg.eigh((F + F.T) / 2)[1][:, ::-1]
 
 
-def _modes(U, matrices):
+def in_basis(
+    U: Float[np.ndarray, "d modes"], matrices: Float[np.ndarray, "times d d"]
+) -> Float[np.ndarray, "times modes"]:
     """u_j^T M u_j for each record."""
     return np.einsum("ij,tik,kj->tj", U, matrices, U)
 

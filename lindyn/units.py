@@ -9,18 +9,18 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lindyn.fields import Params
+from lindyn.fields import Numbers, Params
 
 
 class Units(NamedTuple):
     """A set-up, in time units of the encoder's learning rate."""
 
     step: float  # time of a step: learning rate / (1 - momentum)
-    alpha_p: float
+    alpha_p: Numbers
     beta: float  # rate of the EMA; infinite where the target is the online network itself
     eta_p: float
     eta_s: float
-    gain: float  # g; for the cosine loss times 1/(|Wp f| |f_a|), which the run decides
+    gain: Numbers  # g; for the cosine loss times 1/(|Wp f| |f_a|), which the run decides
     cosine: bool
     notes: tuple[str, ...]  # how these came about
     beyond: tuple[str, ...]  # what the theory does not cover
@@ -34,7 +34,7 @@ class Units(NamedTuple):
 class Scales(NamedTuple):
     """What the data and the networks add: all 1 and sigma2 for (1) and X = I."""
 
-    across: float = 1.0  # l_d, variance of the encoder's input: s = l_d w^2
+    across: Numbers = 1.0  # l_d, variance of the encoder's input: s = l_d w^2
     excess: float = 0.0  # sigma2 = l_s/l_d - 1
     norms: float = 1.0  # |Wp f| |f_a|, root mean squares, which divide a cosine's gradient
     pull: float = 1.0  # E[f_a . Wp f] / E|Wp f|^2, which in a cosine stands before Wp f
@@ -73,7 +73,7 @@ def units(config: Mapping[str, Any]) -> Units:
     )
 
 
-def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, float]:
+def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, Numbers]:
     """Parameters of `fields.modes` and the rate kappa: t is kappa times the time of `units`.
 
     With v = sqrt(l_d) w, kappa = g l_d / norms and a = pull (1 + sigma2):
