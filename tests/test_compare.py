@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lindyn import compare, fields, forecast, laws, predictors, solve
+from lindyn import answers, compare, fields, forecast, laws, predictors, solve
 from lindyn.command import UsageError
 from lindyn.fields import Data, Full
 from lindyn.runs import load_run
@@ -134,7 +134,7 @@ def test_a_fit_finds_a_rate_that_was_wrong(simsiam):
 
 def test_a_run_that_collapses_was_said_to(tmp_path):
     run = run_of(tmp_path / "run", "--symmetric", "--target", "none", "--wd", 0.3)
-    found = compare.answers(run, START)
+    found = answers.answers(run, START)
     assert found.fate is not None and found.whole is not None
     assert found.fate.params.eta_s > found.fate.critical and found.fate.doomed.all()
     assert found.whole.s[-1].max() < 1e-3 * found.whole.s[0].max()
@@ -185,7 +185,7 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
 )
 def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
     other = simsiam._replace(config={**simsiam.config, **change})
-    assert set(compare.silent(other)) == silent
+    assert set(answers.silent(other)) == silent
 
 
 @pytest.mark.parametrize("records", (1, 3, 4))

@@ -1,0 +1,110 @@
+"""All that the theory says of a run, and of what it says nothing."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lindyn import fate, forecast, laws, predictors
+from lindyn.command import UsageError
+from lindyn.fate import Fate
+from lindyn.forecast import Forecast, Observed
+from lindyn.laws import Alignment, Balance, Invariance, Measured
+from lindyn.runs import Run
+from lindyn.units import Units, units
+
+
+CLOSED = ("directpred", "directset", "directcopy")
+FEWEST = 4  # records of which anything is said
+
+
+class Answers(NamedTuple):
+    """None where the theory says nothing of such a run; `silent` says why."""
+
+    run: Run
+    units: Units
+    measured: Measured
+    first: int  # record where laws and forecasts begin
+    invariance: Invariance | None
+    balance: Balance | None
+    alignment: Alignment | None
+    seen: Observed | None
+    given: Forecast | None  # what the record and the set-up give
+    fitted: Forecast | None
+    whole: Forecast | None  # given, from the first record of all
+    fate: Fate | None
+    silent: dict[str, str]
+
+
+def answers(run: Run, first: int) -> Answers:
+    """All that can be said of a run, from its record `first` on."""
+    unit, quiet = units(run.config), silent(run)
+    m = laws.measured(run, unit)
+    if not all(np.isfinite(x).all() for x in m):
+        raise UsageError(f"{run.path}: its records are not finite")
+    ask = lambda name, answer: None if name in quiet else answer()
+    seen = given = fitted = whole = outcome = None
+    if "trajectories" not in quiet:
+        rule = _rule(run.config)
+        seen = forecast.observed(m, first)
+        window = (len(seen.t) + 1) // 2
+        given, fitted = forecast.forecast(seen, unit, m.scales(first), window=window, rule=rule)
+        start = forecast.observed(m, 0)
+        whole = forecast.given(start, unit, m.scales(0), rule=rule)
+        if rule is None:
+            outcome = fate.fate(seen, unit, m.scales(first), float(m.tau[first]))
+    return Answers(
+        run=run,
+        units=unit,
+        measured=m,
+        first=first,
+        invariance=ask("invariance", lambda: laws.invariance(m.at(slice(first, None)), unit)),
+        balance=ask("balance", lambda: laws.balance(m, unit, first)),
+        alignment=ask("alignment", lambda: laws.alignment(m, unit)),
+        seen=seen,
+        given=given,
+        fitted=fitted,
+        whole=whole,
+        fate=outcome,
+        silent=quiet,
+    )
+
+
+def silent(run: Run) -> dict[str, str]:
+    """By answer, why the theory does not give it."""
+    config, reasons = run.config, {}
+    predictor = config["predictor"]
+    everything = ("invariance", "balance", "alignment", "trajectories", "plane")
+    if config["method"] != "byol":
+        return dict.fromkeys(everything, "negative pairs; there is no predictor")
+    if len(run.step) < FEWEST:
+        return dict.fromkeys(everything, f"fewer than {FEWEST} records")
+    law = "" if config["stop_gradient"] else "Theorem 1 needs the stop-gradient"
+    if predictor in (*CLOSED, "optimal"):
+        law = "Theorem 1 is of a predictor that is trained"
+        reasons["alignment"] = "Theorem 3 is of a predictor that is trained"
+    elif predictor == "none":
+        law = reasons["alignment"] = "there is no predictor"
+    elif predictor == "two-layer":
+        law = "Theorem 1 is of a predictor that is one matrix"
+    elif units(config).eta is None:
+        law = "Theorem 1 needs one weight decay for both networks"
+    if law:
+        reasons |= dict(invariance=law, balance=law)
+    if not config["stop_gradient"]:
+        reasons["trajectories"] = "without stop-gradient, Theorem 2: all decays"
+    elif predictor in ("none", "two-layer", "optimal"):
+        reasons["trajectories"] = f"no mode equations for the predictor {predictor}"
+    if "trajectories" in reasons:
+        reasons["plane"] = reasons["trajectories"]
+    elif predictor in CLOSED:
+        reasons["plane"] = "p is a function of s: the flow is on a line"
+    return reasons
+
+
+def _rule(config):
+    if config["predictor"] not in CLOSED:
+        return None
+    names = ("a", "eps", "c", "normalisation")
+    return predictors.on_eigenvalues(
+        config["predictor"], **{name: config[name] for name in names}
+    )
