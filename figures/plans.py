@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -124,12 +123,7 @@ def state(config: Config) -> str:
     """Of the run folder. `UsageError` if it holds something else than this run."""
     if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
         return TO_DO
-    try:
-        stored = dict(json.loads((config.out / "config.json").read_text()))
-    except OSError:
-        raise UsageError(f"{config.out}: holds no run") from None
-    except (TypeError, ValueError):
-        raise UsageError(f"{config.out / 'config.json'}: is not whole") from None
+    stored = runs.content(config.out, "config.json")
     for field in dataclasses.fields(Config):
         want, have = getattr(config, field.name), stored.get(field.name, field.default)
         if have != want and field.name not in MAY_DIFFER:
@@ -177,8 +171,5 @@ def clock(seconds):
 
 
 def environment(config):
-    path = config.out / "environment.json"
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError:
-        raise UsageError(f"{path}: is not whole") from None
+    there = (config.out / "environment.json").exists()
+    return runs.content(config.out, "environment.json") if there else {}

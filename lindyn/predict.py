@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lindyn import command
+from lindyn import command, runs
 from lindyn.command import UsageError, number
 
 
@@ -125,16 +124,7 @@ def predict(config: Config, recorded: Mapping[str, Any]) -> int:
 def _recorded(path):
     """A run's config.json, which is there before anything is recorded."""
     file = path if path.suffix == ".json" else path / "config.json"
-    try:
-        recorded = json.loads(file.read_text())
-    except OSError:
-        raise UsageError(
-            f"--run {path}: holds no run of lindyn train (no {file.name})"
-        ) from None
-    except ValueError:
-        recorded = None
-    if not isinstance(recorded, dict):
-        raise UsageError(f"--run {path}: {file.name} is not whole")
+    recorded = runs.content(file.parent, file.name)
     needed = [*FIXED, *_shared(), "alpha_p"]
     missing = [name for name in needed if name not in recorded]
     if missing:

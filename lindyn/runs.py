@@ -35,7 +35,7 @@ def load_run(path: pathlib.Path | str) -> Run:
     `UsageError`, a ValueError, for a folder that holds no run or none of its records.
     """
     path = pathlib.Path(path)
-    config = _content(path, "config.json")
+    config = content(path, "config.json")
     files = sorted((path / "spectra").glob("[0-9]*.npz"))
     if not files:
         raise UsageError(f"{path}: no spectra are recorded yet")
@@ -53,7 +53,7 @@ def load_run(path: pathlib.Path | str) -> Run:
     return Run(
         path=path,
         config=config,
-        environment=_content(path, "environment.json"),
+        environment=content(path, "environment.json"),
         step=step,
         epoch=step / per_epoch,
         arrays={name: np.stack([x[name] for x in kept]) for name in kept[0]},
@@ -64,13 +64,17 @@ def load_run(path: pathlib.Path | str) -> Run:
     )
 
 
-def _content(path, name):
+def content(path: pathlib.Path, name: str) -> dict[str, Any]:
+    """Of a JSON file in a run folder. `UsageError` if it is not there, or not whole."""
     try:
-        return json.loads((path / name).read_text())
+        found = json.loads((path / name).read_text())
     except OSError:
         raise UsageError(f"{path}: holds no run of lindyn train (no {name})") from None
     except ValueError:
-        raise UsageError(f"{path / name}: is not whole") from None
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path / name}: is not whole")
+    return found
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:

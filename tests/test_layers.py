@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "outlook": {"basins", "ensemble", "fields", "maps", "predictors", "theory", "units"},
     "remedies": {"fields", "maps", "outlook", "theory"},
     "reasons": {"outlook"},
-    "predict": {"command", "outlook", "reasons", "remedies"},
+    "predict": {"command", "runs", "outlook", "reasons", "remedies"},
     "problems": {"fields"},
     "claims.claim": {"fields", "problems"},
     "claims.networks": {"claims.claim", "fields", "problems", "solve", "theorems"},
