@@ -1,7 +1,7 @@
 """Curves of a two-dimensional flow in a window, as (points, 2) arrays."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def follow(
     """
     each = lambda x: np.full(len(signs), x)
     ends = ensemble.states(
-        Partial(_along, field, chart),
+        Partial(along, field, chart),
         starts,
         (jax.tree.map(each, args), signs, *spans.T, rest),
         np.arange(0.0, REACH + SPACING / 2, SPACING),
@@ -68,7 +68,8 @@ def follow(
     return points, np.asarray(ends.status)
 
 
-def _along(field, chart, t, y, args):
+def along(field: Callable, chart: Callable, t: Any, y: PyTree, args: tuple) -> PyTree:
+    """`field` as `follow` moves: `args` are the field's, sign, both spans and rest."""
     args, sign, span_x, span_y, rest = args
     rate = field(t, y, args)
     _, (dx, dy) = jax.jvp(lambda y: jax.tree.leaves(chart(y)), (y,), (rate,))

@@ -5,7 +5,8 @@ the target moves.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lindyn import ensemble, fields, flow, theory, xla
-from lindyn.fields import Curriculum, Params, Plane
+from lindyn.fields import Curriculum, Params, Plane, Scalar
 from lindyn.flow import Window
 
 
@@ -63,13 +64,18 @@ class Line(NamedTuple):
 
 def window(plane: str, params: Params) -> Window:
     """What a reader wants to see: all fixed points, with room around them."""
-    a = 1 + params.sigma2
     if plane == "p-tau":
-        return Window((0.0, 1.2 / a), (0.0, 1.15))
-    goal = params.tau / a
-    ratio = params.eta_p / params.eta_s if params.eta_s > 0 else 1.0
-    top = goal**2 / params.alpha_p * float(np.clip(ratio, 0.5, 2.0))
-    return Window((-0.45 * goal, 1.45 * goal), (0.0, 1.5 * top))
+        return Window((0.0, 1.2 / (1 + params.sigma2)), (0.0, 1.15))
+    return Window(*((float(low), float(high)) for low, high in reach(params)))
+
+
+def reach(params: Params, xp: Any = np) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The window of the plane "p-s", with the functions of `xp`: NumPy or its like."""
+    goal = params.tau / (1 + params.sigma2)
+    decays = params.eta_s > 0
+    ratio = xp.where(decays, params.eta_p / xp.where(decays, params.eta_s, 1.0), 1.0)
+    top = goal**2 / params.alpha_p * xp.clip(ratio, 0.5, 2.0)
+    return (-0.45 * goal, 1.45 * goal), (0.0, 1.5 * top)
 
 
 def line(params: Params, p: tuple[float, float]) -> Line:
@@ -146,13 +152,13 @@ def _directions(rates):
     return rates / np.where(length > 0, length, 1)
 
 
-def _in_log_s(field, t, y, params):
+def in_log_s(field: Callable, t: Scalar, y: Plane, params: Params) -> Plane:
     """The plane (p, log s): along the separatrix s falls to e^(-1/eta), below any float."""
-    rate = field(t, _from_log_s(y), params)
+    rate = field(t, from_log_s(y), params)
     return Plane(p=rate.p, s=2 * fields.growth(y.p, params))
 
 
-def _from_log_s(y):
+def from_log_s(y: Plane) -> Plane:
     return Plane(p=y.p, s=jnp.exp(y.s))
 
 
@@ -166,7 +172,7 @@ def _same(y):
 
 # How a plane's field is solved: the field there, the coordinates of a state, and back.
 _COORDINATES = {
-    "p-s": (_in_log_s, _to_log_s, _from_log_s),
+    "p-s": (in_log_s, _to_log_s, from_log_s),
     "p-tau": (None, _same, _same),
 }
 

@@ -3,6 +3,7 @@
 import functools
 import operator
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int
 
@@ -38,7 +39,7 @@ def eigenvalues(jacobian: Float[Array, "n n"]) -> Complex[Array, " n"]:
     distinct), by LAPACK above.
     """
     real, imag = _spectrum(jacobian)
-    return jnp.stack(real) + 1j * jnp.stack(imag)
+    return jax.lax.complex(jnp.stack(real), jnp.stack(imag))
 
 
 def classify(jacobian: Float[Array, "n n"]) -> Int[Array, ""]:
@@ -108,8 +109,8 @@ def _of_two_by_two(a, b, c, d):
     turning = disc < 0
     high = jnp.where(turning, trace / 2, jnp.maximum(far, near))
     low = jnp.where(turning, trace / 2, jnp.minimum(far, near))
-    swirl = jnp.where(turning, root, 0.0)
-    return [unit * high, unit * low], [unit * swirl, -unit * swirl]
+    swirls = [jnp.where(turning, x, 0.0) for x in (root, -root)]
+    return [unit * high, unit * low], [unit * swirl for swirl in swirls]
 
 
 def _rounded(x, size):

@@ -1,0 +1,103 @@
+"""What the page knows of the theory, translated from the functions that state it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import jacfwd
+from jax.tree_util import Partial
+
+from lindyn import fields, flow, portrait, stability, theory
+from lindyn.explore.javascript import translate
+from lindyn.fields import Modes, Params, Plane
+from lindyn.predictors import Power
+
+
+PARAMS = Params(eta=0.1)
+RULE = Power(a=0.5, eps=0.1, c=0.0)
+PLANE = Plane(p=0.5, s=0.5)
+MODE = Modes(p=0.5, w=0.5, wa=0.5)
+
+
+def source() -> str:
+    """One function each, by the names of `FUNCTIONS`, and `KINDS` of fixed points."""
+    kinds = f"const KINDS = {json.dumps(stability.KINDS)};"
+    each = [translate(name, function, *args) for name, (function, *args) in FUNCTIONS.items()]
+    return "\n".join([kinds, *each, ""])
+
+
+def _fixed_points(params):
+    found = theory.fixed_points(params)
+    return {
+        "p": found.y.p,
+        "s": found.y.s,
+        "jacobian": found.jacobian,
+        "real": jnp.real(found.eigenvalues),
+        "imag": jnp.imag(found.eigenvalues),
+        "kind": found.kind,
+    }
+
+
+def _directset_fixed_points(params, rule):
+    found = theory.directset_fixed_points(params, rule.a, rule.eps, rule.c)
+    return {"s": found.y, "rate": found.jacobian[:, 0, 0], "kind": found.kind}
+
+
+def _jacobian(y, params):
+    rates = lambda p, s: fields.modes_fixed_tau(0.0, Plane(p=p, s=s), params)
+    rows = jacfwd(rates, argnums=(0, 1))(jnp.asarray(y.p), jnp.asarray(y.s))
+    return rows.p, rows.s
+
+
+def _along(y, args):
+    names = ("params", "sign", "span_x", "span_y", "rest")
+    field = Partial(portrait.in_log_s, fields.modes_fixed_tau)
+    return flow.along(field, portrait.from_log_s, 0.0, y, tuple(args[name] for name in names))
+
+
+def _window(params):
+    x, y = portrait.reach(params, jnp)
+    return {"x": x, "y": y}
+
+
+ALONG = {"params": PARAMS, "sign": 1.0, "span_x": 1.0, "span_y": 1.0, "rest": 0.1}
+FUNCTIONS: dict[str, tuple[Callable, Any, *tuple[Any, ...]]] = {
+    "modes_fixed_tau": (
+        lambda y, params: fields.modes_fixed_tau(0.0, y, params),
+        PLANE,
+        PARAMS,
+    ),
+    "modes_fixed_tau_jacobian": (_jacobian, PLANE, PARAMS),
+    "modes": (lambda y, params: fields.modes(0.0, y, params), MODE, PARAMS),
+    "modes_of": (lambda p, s, tau: Modes.of(p=p, s=s, tau=tau), 0.5, 0.5, 0.5),
+    "modes_s": (lambda y: y.s, MODE),
+    "modes_tau": (lambda y: y.tau, MODE),
+    "parabola": (lambda p, params: fields.parabola(0.0, p, params), 0.5, PARAMS),
+    "growth": (fields.growth, 0.5, PARAMS),
+    "predictor": (lambda s, rule: rule(s), 0.5, RULE),
+    "predicted": (
+        lambda s, params, rule: fields.predicted(0.0, s, (params, rule)),
+        0.5,
+        PARAMS,
+        RULE,
+    ),
+    "fixed_points": (_fixed_points, PARAMS),
+    "directset_fixed_points": (_directset_fixed_points, PARAMS, RULE),
+    "directset_edge": (
+        lambda params, rule: theory.directset_edge(params, rule.a, rule.eps, rule.c),
+        PARAMS,
+        RULE,
+    ),
+    "critical_decay": (theory.critical_decay, PARAMS),
+    "aligned_window": (theory.aligned_window, PARAMS),
+    "decay_roots": (theory.decay_roots, PARAMS),
+    "predictor_nullcline": (theory.predictor_nullcline, 0.5, PARAMS),
+    "basin_edge_without_decay": (theory.basin_edge_without_decay, 0.5, PARAMS),
+    "alignment_margin": (theory.alignment_margin, 0.5, 0.5, PARAMS),
+    "invariant": (theory.invariant, 0.5, 0.5, PARAMS),
+    "parabola_s": (lambda p, params: -theory.invariant(p, 0.0, params), 0.5, PARAMS),
+    "runaway_rate": (theory.runaway_rate, PARAMS),
+    "along": (_along, PLANE, ALONG),
+    "window": (_window, PARAMS),
+}
