@@ -37,10 +37,8 @@ class Answers(NamedTuple):
 
 def answers(run: Run, first: int) -> Answers:
     """All that can be said of a run, from its record `first` on."""
-    unit, quiet = units(run.config), silent(run)
-    m = laws.measured(run, unit)
-    if not all(np.isfinite(x).all() for x in m):
-        raise UsageError(f"{run.path}: its records are not finite")
+    quiet = silent(run)
+    unit, m = measured(run)
     ask = lambda name, answer: None if name in quiet else answer()
     seen = given = fitted = whole = outcome = None
     if "trajectories" not in quiet:
@@ -69,6 +67,21 @@ def answers(run: Run, first: int) -> Answers:
     )
 
 
+def measured(run: Run) -> tuple[Units, Measured]:
+    """A run in the theory's terms. `UsageError` if it holds anything that is not finite."""
+    unit = units(run.config)
+    m = laws.measured(run, unit)
+    if not all(np.isfinite(x).all() for x in m):
+        raise UsageError(f"{run.path}: its records are not finite")
+    return unit, m
+
+
+def begin(run: Run) -> int:
+    """The record from which laws are asked by default: a tenth of the run has gone by."""
+    first = int(np.searchsorted(run.epoch, 0.1 * float(run.epoch[-1])))
+    return max(0, min(first, len(run.step) - FEWEST))
+
+
 def silent(run: Run) -> dict[str, str]:
     """By answer, why the theory does not give it."""
     config, reasons = run.config, {}
@@ -91,6 +104,7 @@ def silent(run: Run) -> dict[str, str]:
     if law:
         reasons |= dict(invariance=law, balance=law)
     if not config["stop_gradient"]:
+        reasons["alignment"] = "Theorem 3 needs the stop-gradient"
         reasons["trajectories"] = "without stop-gradient, Theorem 2: all decays"
     elif predictor in ("none", "two-layer", "optimal"):
         reasons["trajectories"] = f"no mode equations for the predictor {predictor}"

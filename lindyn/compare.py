@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from lindyn import chunks, command, report
-from lindyn.answers import FEWEST, answers
+from lindyn.answers import FEWEST, answers, begin
 from lindyn.command import UsageError, number
 from lindyn.runs import load_run
 
@@ -64,11 +64,9 @@ def _main(config: Config) -> int:
 
 
 def _first(config, run):
-    last = float(run.epoch[-1])
     if config.epoch is None:
-        first = int(np.searchsorted(run.epoch, 0.1 * last))
-        return max(0, min(first, len(run.step) - FEWEST))
-    number("--epoch", config.epoch, 0, last)
+        return begin(run)
+    number("--epoch", config.epoch, 0, float(run.epoch[-1]))
     first = int(np.searchsorted(run.epoch, config.epoch))
     if len(run.step) - first < FEWEST:
         raise UsageError(f"--epoch {config.epoch:g}: fewer than {FEWEST} records follow")

@@ -32,8 +32,7 @@ class Fate(NamedTuple):
 
 def fate(seen: Observed, units: Units, scales: Scales, tau: float) -> Fate:
     """(11)-(12) frozen at a record: its tau, and for the cosine loss its lengths and pull."""
-    params, kappa = effective(units, scales, max(min(tau, 1.0), 1e-3))
-    params = jax.tree.map(float, params)
+    params, kappa = held(units, scales, tau)
     p, s = seen.p[0], seen.s[0]
     edge, goal = (float(x) for x in theory.decay_roots(params))
     plane = portrait.portrait("p-s", params, _window(seen, params), grid=14)
@@ -47,6 +46,12 @@ def fate(seen: Observed, units: Units, scales: Scales, tau: float) -> Fate:
         doomed=_doomed(Plane(p=p, s=s), params),
         distance=_distance(plane, p, s, params),
     )
+
+
+def held(units: Units, scales: Scales, tau: float) -> tuple[Params, float]:
+    """Effective parameters and kappa of a moment, its tau kept where the plane has a goal."""
+    params, kappa = effective(units, scales, max(min(tau, 1.0), 1e-3))
+    return jax.tree.map(float, params), float(kappa)
 
 
 def _doomed(y, params):

@@ -24,11 +24,11 @@ LEAST = 1e-6  # of the largest eigenvalue: the rounding of float32, below which 
 class Observed(NamedTuple):
     """Modes in the basis that F and Wp share at one record, the columns of U."""
 
-    t: Float[np.ndarray, " times"]  # from that record on
+    t: Float[np.ndarray, " times"]  # from the first of these records on
     p: Float[np.ndarray, "times modes"]  # u_j^T Wp u_j
     s: Float[np.ndarray, "times modes"]  # u_j^T F u_j
     wa: Float[np.ndarray, "times modes"]  # u_j^T Wa X W^T u_j / sqrt(s_j)
-    same: Float[np.ndarray, " modes"]  # l_s/l_d = 1 + sigma2 of each, at the record
+    same: Float[np.ndarray, " modes"]  # l_s/l_d = 1 + sigma2 of each, at the basis' record
 
 
 class Forecast(NamedTuple):
@@ -41,20 +41,21 @@ class Forecast(NamedTuple):
     naive_s: float
 
 
-def observed(m: Measured, first: int) -> Observed:
-    """The run from its record `first` on."""
-    basis = spectra.shared_basis(jnp.asarray(m.F[first]), jnp.asarray(m.Wp[first]))
+def observed(m: Measured, first: int, *, basis_of: int | None = None) -> Observed:
+    """The run from its record `first` on, in the basis of that record or of `basis_of`."""
+    at = first if basis_of is None else basis_of
+    basis = spectra.shared_basis(jnp.asarray(m.F[at]), jnp.asarray(m.Wp[at]))
     U = np.asarray(basis.U)
     kept = np.asarray(basis.s) > LEAST * float(basis.s[0])
     U = U[:, kept]
-    later = m.at(slice(first, None))
+    later, here = m.at(slice(first, None)), m.at([at])
     s = np.maximum(in_basis(U, later.F), 0)
     return Observed(
         t=later.t - later.t[0],
         p=in_basis(U, later.Wp),
         s=s,
         wa=in_basis(U, later.cross) / np.sqrt(np.where(s > 0, s, 1)),
-        same=np.maximum(in_basis(U, later.same)[0] / s[0], 1.0),
+        same=np.maximum((in_basis(U, here.same) / in_basis(U, here.F))[0], 1.0),
     )
 
 

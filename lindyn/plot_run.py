@@ -16,6 +16,7 @@ from lindyn.plot import BLUE, GREY, INK, ORANGE, PALE, RED, STYLE, draw_portrait
 __all__ = ["figure", "save"]
 MOST = 12  # modes drawn
 ALIGNS = "#e4eff7"  # where K > 0
+OVER: Any = dict(frameon=True, framealpha=0.85, edgecolor="none")  # a legend on curves
 LAYERS = ("flow", "fixed_points", "parabola", "separatrix", "basin")
 
 
@@ -110,7 +111,7 @@ def draw_modes(ax, found, which) -> None:
     lines = ((GREY, "-", "measured"), (BLUE, (0, (3, 1.5)), "given"))
     lines += ((ORANGE, (0, (1, 1)), "fitted"),)
     handles = [Line2D([], [], color=c, ls=ls, lw=1.1, label=name) for c, ls, name in lines]
-    ax.legend(handles=handles, fontsize=7, handlelength=1.8, labelspacing=0.2)
+    ax.legend(handles=handles, fontsize=7, handlelength=1.8, labelspacing=0.2, **OVER)
 
 
 def draw_fate(ax, found) -> None:

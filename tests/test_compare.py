@@ -170,7 +170,10 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
     "change, silent",
     (
         (dict(predictor="directpred"), {"invariance", "balance", "alignment", "plane"}),
-        (dict(stop_gradient=False), {"invariance", "balance", "trajectories", "plane"}),
+        (
+            dict(stop_gradient=False),
+            {"invariance", "balance", "alignment", "trajectories", "plane"},
+        ),
         (
             dict(method="simclr"),
             {"invariance", "balance", "alignment", "trajectories", "plane"},

@@ -1,0 +1,88 @@
+"""A run folder as plain data: its modes and the theory's parameters, one entry a record."""
+
+import math
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from lindyn import answers, fate, forecast
+from lindyn.command import UsageError
+from lindyn.runs import load_run
+
+
+RECORDS, MODES = 400, 64  # at most
+NAMES = ("alpha_p", "beta", "eta_p", "eta_s", "sigma2", "tau")
+DIGITS = 6
+COSINE = (
+    "the cosine is taken with its lengths of each moment: 1 + sigma2 holds E[f_a . Wp f] over"
+    " E|Wp f|^2 as a factor, so that sigma2 may be negative"
+)
+
+
+def movie(path: pathlib.Path | str) -> dict[str, Any]:
+    """A run of `python -m lindyn.train`, finished or not, ready for JSON.
+
+    "p" and "s" hold one number for each mode in each record; modes are those of `compare`, in
+    the basis that F and Wp share when a tenth of the run has gone by. "params" are effective:
+    with them (11)-(12) is the flow of that moment. There "beta" is None where the target is
+    the online network. `UsageError` for a run without modes, saying why.
+    """
+    run = load_run(path)
+    if reason := answers.silent(run).get("trajectories"):
+        raise UsageError(f"{run.path}: shows no modes: {reason}")
+    unit, m = answers.measured(run)
+    with jax.enable_x64(True):
+        basis_of = answers.begin(run)
+        seen = forecast.observed(m, 0, basis_of=basis_of)
+    shown = [i for i in range(len(m.t)) if _has_scales(m, i, unit.cosine)]
+    if len(shown) < answers.FEWEST or not seen.p.shape[1]:
+        raise UsageError(f"{run.path}: shows no modes: its outputs are zero")
+    kept = [shown[i] for i in _evenly(len(shown))]
+    left = len(m.t) - len(shown)
+    m = m.at(kept)
+    params = [fate.held(unit, m.scales(i), float(m.tau[i]))[0] for i in range(len(kept))]
+    notes = [
+        f"modes are in the basis that F and Wp share at epoch {run.epoch[basis_of]:.3g}",
+        *_left_out(seen.p.shape[1], left),
+        *unit.notes,
+        *[COSINE] * unit.cosine,
+        *unit.beyond,
+        *filter(None, [answers.silent(run).get("plane")]),
+    ]
+    return {
+        "name": run.path.resolve().name,
+        "epochs": _plain(run.epoch[kept]),
+        "steps": run.step[kept].tolist(),
+        "p": _plain(seen.p[kept, :MODES]),
+        "s": _plain(seen.s[kept, :MODES]),
+        "tau": _plain(m.tau),
+        "params": [{name: _plain(getattr(each, name)) for name in NAMES} for each in params],
+        "notes": notes,
+    }
+
+
+def _evenly(count):
+    return np.unique(np.linspace(0, count - 1, RECORDS).round().astype(int))
+
+
+def _has_scales(m, index, cosine):
+    """Not of outputs that are zero, nor of the cosine with a target that is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scales = m.scales(index)
+    return bool(np.isfinite(scales).all()) and (scales.norms > 0 or not cosine)
+
+
+def _left_out(modes, records):
+    if modes > MODES:
+        yield f"the {MODES} largest modes of {modes} are shown"
+    if records:
+        yield f"{records} records of outputs or a target that are zero are left out"
+
+
+def _plain(x):
+    """Lists of numbers, rounded; what is not finite is None."""
+    if isinstance(x, np.ndarray | list):
+        return [_plain(each) for each in x]
+    return float(f"{x:.{DIGITS}g}") if math.isfinite(x) else None
