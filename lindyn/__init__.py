@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lindyn import (
         ensemble as ensemble,
+        explore as explore,
         fields as fields,
         plot as plot,
         predictors as predictors,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         fixed_points as fixed_points,
     )
 
-_MODULES = ("ensemble", "fields", "plot", "predictors", "spectra", "sweep", "theory")
+_MODULES = ("ensemble", "explore", "fields", "plot", "predictors", "spectra", "sweep", "theory")
 _HOMES = {
     "fields": ("Data", "Full", "Modes", "Moments", "Params"),
     "runs": ("load_run",),

@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "predict": "will it collapse? what the theory says of a trainer's settings",
     "phase": "phase diagrams: flow, fixed points, nullclines, what collapses",
+    "explore": "an interactive page: move the sliders, see why it does not collapse",
     "sweep": "maps over two parameters: collapse, basins, escape times, alignment",
     "train": "real networks: BYOL, SimSiam, DirectPred, and their spectra",
     "compare": "a run of the trainer against the theory",

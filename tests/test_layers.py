@@ -83,6 +83,21 @@ MAY_IMPORT = {
         "theory",
     },
     "verify": {"claims", "command", "problems"},
+    "explore.__main__": {"command", "explore.movie", "explore.page", "explore.presets"},
+    "explore.equations": {
+        "explore.javascript",
+        "fields",
+        "flow",
+        "portrait",
+        "predictors",
+        "stability",
+        "theory",
+    },
+    "explore.javascript": set(),
+    "explore.movie": {"answers", "command", "fate", "forecast", "runs"},
+    "explore.page": {"command", "explore.equations", "explore.plots", "explore.presets"},
+    "explore.plots": {"plot"},
+    "explore.presets": {"command"},
     "train.__main__": {
         "command",
         "train.config",
@@ -143,8 +158,8 @@ def imported(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lindyn."):
             module = (node.module or "").removeprefix("lindyn.")
-            if module == "train":
-                yield from (f"train.{alias.name}" for alias in node.names)
+            if module in ("explore", "train"):
+                yield from (f"{module}.{alias.name}" for alias in node.names)
             else:
                 yield module
         elif isinstance(node, ast.Import):

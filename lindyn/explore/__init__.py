@@ -1,0 +1,55 @@
+"""An interactive page in one file: move the sliders, see why it does not collapse."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from lindyn.explore.page import Page
+    from lindyn.explore.presets import Regime
+    from lindyn.fields import Params
+
+
+def figure(
+    params: "Params | None" = None,
+    *,
+    regime: "Regime" = "fixed",
+    starts: Sequence[tuple[float, float]] | None = None,
+    run: pathlib.Path | str | None = None,
+    eps: float = 0.1,
+    time: float = 40.0,
+    height: int = 820,
+) -> "Page":
+    """The page, for a notebook to show or to `save`.
+
+    `starts` are points (p, s) of trajectories, some if None; `run` is a folder of
+    `lindyn.train`, whose parameters are followed where `params` is None. ValueError for what
+    has no picture.
+    """
+    from lindyn.explore import page
+    from lindyn.explore.presets import Config
+
+    values: dict[str, Any] = {}
+    if params is not None:
+        decays = {"wd": "eta_s", "wd_p": "eta_p", "wd_s": "eta_s"}
+        same = {name: name for name in ("alpha_p", "beta", "sigma2", "tau")}
+        values = {name: float(getattr(params, of)) for name, of in (decays | same).items()}
+    if starts is not None:
+        values["start"] = tuple(float(x) for start in starts for x in start)
+    config = Config(regime=regime, eps=eps, time=time, **values)
+    return page.build(config, run=_modes(run), follow=params is None, height=height)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    from lindyn.explore.__main__ import main
+
+    return main(argv)
+
+
+def _modes(run):
+    if run is None:
+        return None
+    from lindyn.explore import movie
+
+    return movie.movie(run)

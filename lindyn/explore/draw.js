@@ -1,0 +1,235 @@
+// The Bokeh figures of plots.py: opened, filled and painted.
+
+const figures = {}; // by name: the view, and its renderers by layer
+
+async function openFigures() {
+  const roots = given.figures.roots.map((root) => [root.id, root.attributes.name]);
+  const items = [
+    { docid: "page", roots: Object.fromEntries(roots), root_ids: roots.map(([id]) => id) },
+  ];
+  const [views] = await Bokeh.embed.embed_items({ page: given.figures }, items);
+  for (const [id, name] of roots) {
+    const view = views.get_by_id(id);
+    const layers = {};
+    for (const renderer of view.model.renderers) {
+      layers[renderer.name.slice(name.length + 1)] = view.renderer_views.get(renderer);
+    }
+    figures[name] = { view, layers };
+    view.canvas_view.events_el.tabIndex = -1; // the page has its own keys
+    hasten(view);
+  }
+}
+
+// Spares Bokeh what it does at each painting and is never needed here: to ask the style sheet
+// for every property of an axis and for the size of an em, to lay the figure out again where
+// an axis needs less room than it has, and to keep each layer ready as it would look if it
+// were selected or muted.
+function hasten(view) {
+  Object.defineProperty(view, "base_font_size", { value: 13 });
+  for (const part of [view, ...view.renderer_views.values()]) {
+    for (const visual of part.visuals) visual._get_css_value = () => "";
+    for (const glyph of SPARE.map((name) => part[name]).filter(Boolean)) {
+      for (const step of STEPS) glyph[step] = () => {};
+    }
+    const { layout } = part;
+    if (!layout?.panel) continue;
+    const room = () => (layout.panel.is_horizontal ? layout.bbox.height : layout.bbox.width);
+    layout.has_size_changed = () => layout.get_size().height > room();
+  }
+}
+
+const SPARE = ["selection_glyph", "nonselection_glyph", "muted_glyph", "decimated_glyph"];
+const STEPS = ["set_data", "set_visuals", "after_visuals", "after_lazy_visuals", "map_data"];
+
+// Bokeh would paint each change by itself, and late; here all of a figure's are one painting.
+// `changed` is {figure: {layer: columns}}, `ranges` {figure: {x, y}}.
+async function show(changed, ranges = {}) {
+  const touched = Object.keys(changed).filter((name) => Object.keys(changed[name]).length);
+  const names = new Set([...touched, ...Object.keys(ranges)]);
+  const views = [...names].map((name) => figures[name].view);
+  views.forEach((view) => view.pause());
+  const pending = [];
+  for (const [name, layers] of Object.entries(changed)) {
+    for (const [layer, data] of Object.entries(layers)) {
+      const renderer = figures[name].layers[layer];
+      const source = renderer.model.data_source;
+      if (!data.x.length && !source.data.x.length) continue;
+      source.setv({ data }, { silent: true });
+      renderer.cds_view.compute_indices();
+      pending.push(renderer.set_data());
+      figures[name].view.invalidate_painters(renderer);
+    }
+  }
+  for (const [name, ends] of Object.entries(ranges)) {
+    const { view } = figures[name];
+    const set = (range, [start, end]) => range.setv({ start, end }, { silent: true });
+    if (ends.x) set(view.model.x_range, ends.x);
+    if (ends.y) set(view.model.y_range, ends.y);
+    view.invalidate_painters();
+  }
+  await Promise.all(pending);
+  for (const view of views) {
+    view.unpause(true);
+    view.repaint();
+  }
+}
+
+// The colours of the style sheet, by role.
+let colors = {};
+
+function recolor() {
+  const style = getComputedStyle(document.documentElement);
+  for (const role of given.roles) colors[role] = style.getPropertyValue(`--${role}`).trim();
+  for (const { view } of Object.values(figures)) {
+    for (const model of view.model.references()) {
+      for (const roles of model.tags ?? []) {
+        const own = Object.entries(roles).map(([property, role]) => [property, colors[role]]);
+        model.setv(Object.fromEntries(own));
+      }
+    }
+  }
+}
+
+// Several curves as one, with NaN between them.
+function joined(curves) {
+  const along = (i) => curves.flatMap((curve) => [...curve[i], NaN]);
+  return { x: along(0), y: along(1) };
+}
+
+// Columns of a Scatter, of points {x, y, size, marker, angle, color, hollow} in the window.
+function markers(points, window) {
+  const shown = points.filter(({ x, y }) => within(x, window.x) && within(y, window.y));
+  const column = (of) => shown.map(of);
+  return {
+    x: column((point) => point.x),
+    y: column((point) => point.y),
+    size: column((point) => point.size),
+    marker: column((point) => point.marker),
+    angle: column((point) => point.angle ?? 0),
+    line: column((point) => colors[point.hollow ? point.color : "paper"]),
+    fill: column((point) => colors[point.hollow ? "paper" : point.color]),
+    width: column((point) => (point.hollow ? 2.2 : 1.2)),
+  };
+}
+
+const rows = (curve) => [curve.map((point) => point[0]), curve.map((point) => point[1])];
+const within = (x, [low, high]) => x >= low && x <= high;
+
+function drawPlane(found, window) {
+  const [low, high] = [2 * window.y[0] - window.y[1], 2 * window.y[1] - window.y[0]];
+  const edge = found.edge.map((s) => Math.min(Math.max(s, low), high));
+  const lines = (stable) =>
+    joined(found.resting.filter((each) => each.attracts === stable).map((each) => each.line));
+  return {
+    basin: { x: found.xs, low: found.xs.map(() => low), high: edge },
+    arrows: withHeads(found.arrows, window),
+    parabola: joined([found.curve]),
+    p: joined(found.nullclines.p),
+    s: joined(found.nullclines.s),
+    separatrix: joined(found.arms.map(rows)),
+    stable: lines(true),
+    unstable: lines(false),
+    fixed: markers(fixedPoints(found.fixed, found.fixed.p, found.fixed.s), window),
+  };
+}
+
+// The saddle on top, since it may lie close to the collapsed point.
+function fixedPoints(fixed, xs, ys) {
+  return [0, 2, 1]
+    .filter((i) => KINDS[fixed.kind[i]] in given.marks)
+    .map((i) => ({ x: xs[i], y: ys[i], size: 13, ...given.marks[KINDS[fixed.kind[i]]] }));
+}
+
+function withHeads({ x0, y0, x1, y1 }, { x, y }) {
+  const { width, height } = figures.plane.view.frame.bbox;
+  const [across, up] = [(x[1] - x[0]) / width, (y[1] - y[0]) / height];
+  return joined(
+    x0.map((_, i) => {
+      const way = Math.atan2((y1[i] - y0[i]) / up, (x1[i] - x0[i]) / across);
+      const barb = (turn) => [
+        x1[i] - 5 * Math.cos(way + turn) * across,
+        y1[i] - 5 * Math.sin(way + turn) * up,
+      ];
+      const [left, right] = [barb(0.45), barb(-0.45)];
+      return [
+        [x0[i], x1[i], left[0], x1[i], right[0]],
+        [y0[i], y1[i], left[1], y1[i], right[1]],
+      ];
+    }),
+  );
+}
+
+const SURVIVOR = { marker: "circle", angle: 0, color: "ink", hollow: false, size: 13 };
+const DOOMED = { marker: "triangle", angle: Math.PI, color: "ink", hollow: true, size: 13 };
+const MODE = { marker: "diamond", angle: 0, color: "orange", hollow: false, size: 9 };
+
+function drawRuns(runs, state) {
+  const point = (start, i) => {
+    const [x, y] = placed(start, state);
+    return { x, y, ...(runs[i].collapses ? DOOMED : SURVIVOR) };
+  };
+  return {
+    forward: joined(runs.map(({ forward }) => [forward.p, forward.s])),
+    backward: joined(runs.map(({ backward }) => [backward.p, backward.s])),
+    starts: markers(state.starts.map(point), state.window),
+  };
+}
+
+function drawNow(runs, { now, window }) {
+  const dot = ({ forward }) => ({
+    x: at(forward, "p", now),
+    y: at(forward, "s", now),
+    size: 8,
+    marker: "circle",
+    color: "purple",
+  });
+  return markers(now > 0 ? runs.map(dot) : [], window);
+}
+
+function drawLine(found, { regime }) {
+  const { x, y } = found.line;
+  const sizes = y.map(Math.abs).sort((a, b) => a - b);
+  const top = 2.5 * sizes[Math.floor(0.7 * sizes.length)] || 1;
+  const range = { x: [x[0], x[x.length - 1]], y: [-top, top] };
+  const name = regime === "directpred" ? "s" : "p";
+  const zero = found.fixed.p.map(() => 0);
+  const { below, left } = figures.line.view.model;
+  if (below[0].axis_label !== name) {
+    below[0].axis_label = name;
+    left[0].axis_label = `d${name}/dt`;
+  }
+  const end = Math.min(Math.max(found.edge_on_parabola, range.x[0]), range.x[1]);
+  return {
+    range,
+    layers: {
+      basin: { x: [range.x[0], end], low: [-top, -top], high: [top, top] },
+      zero: { x: range.x, y: [0, 0] },
+      rate: { x, y },
+      fixed: markers(fixedPoints(found.fixed, found.fixed[name], zero), range),
+    },
+  };
+}
+
+function drawTimes(runs, { time, window }) {
+  const each = (name) => joined(runs.map(({ forward }) => [forward.t, forward[name]]));
+  const [p, s, tau, margin] = ["p", "s", "tau", "margin"].map(each);
+  const x = [0, time];
+  return {
+    layers: { course: { p, s, tau }, margin: { margin, zero: { x, y: [0, 0] } } },
+    ranges: {
+      course: { x, y: spread([0, 1, ...p.y, ...s.y, ...tau.y], 2 * Math.max(1, ...window.y)) },
+      margin: { x, y: spread([0, 0.1, ...margin.y]) },
+    },
+  };
+}
+
+// The range of numbers, with room, and not of what runs beyond `most`.
+function spread(numbers, most = Infinity) {
+  let [low, high] = [0, 0];
+  for (const y of numbers) {
+    if (y < low) low = Math.max(y, -most);
+    if (y > high) high = Math.min(y, most);
+  }
+  const room = 0.06 * (high - low);
+  return [low - room, high + room];
+}

@@ -1,0 +1,222 @@
+// The page: a state, what is found of it, and one redraw a frame.
+
+const LASTS = 8; // seconds that play takes
+let first = null; // the state as given
+let state = null;
+let found = null;
+let cross = null; // of the keyboard, [p, s]
+let asked = 0; // the frame that will redraw
+let playing = null;
+let written = 0;
+
+function update(changes) {
+  state = merge(state, typeof changes === "function" ? changes(state) : changes);
+}
+
+function set(changes) {
+  update(changes);
+  redraw();
+}
+
+const act = {
+  get state() {
+    return state;
+  },
+  // The state at once, the picture with the next frame.
+  set(changes) {
+    update(changes);
+    if (!asked) asked = requestAnimationFrame(redraw);
+  },
+  replace(whole) {
+    stop();
+    act.set({ ...whole, now: 0 });
+  },
+  at: () => cross,
+  cross(point) {
+    cross = point;
+    byId("pointer").setAttribute("aria-live", point ? "polite" : "off");
+    if (point) act.point(point);
+    show({ plane: drawCross() });
+  },
+  point(point) {
+    if (point) write("pointer", pointer(seen(), ...point, found));
+  },
+};
+
+// The state whose plane is drawn: with a moving target that of this moment.
+const seen = () => ({ ...state, params: found.params });
+
+function drawCross() {
+  const look = { size: 26, marker: "cross", color: "ink", hollow: true };
+  const here = cross ? [{ x: cross[0], y: cross[1], ...look }] : [];
+  return { cross: markers(here, state.window) };
+}
+
+let drawn = {}; // what the last redraw was made of
+
+function redraw() {
+  cancelAnimationFrame(asked);
+  asked = 0;
+  found = explored(state, found);
+  const anew = (name, value) => drawn[name] !== value && ((drawn[name] = value), true);
+  const changed = { plane: {}, course: {}, margin: {} };
+  const ranges = {};
+  const replaned = anew("plane", found.plane);
+  if (replaned) {
+    const line = drawLine(found, state);
+    Object.assign(ranges, { plane: state.window, line: line.range });
+    Object.assign(changed, { plane: { ...drawPlane(found, state.window), ...drawCross() } });
+    changed.line = line.layers;
+  }
+  const moved = anew("runs", found.runs.map((run) => run.key).join() + state.time);
+  if (moved) {
+    drawn.times = drawTimes(found.runs, state);
+    Object.assign(ranges, drawn.times.ranges);
+    Object.assign(changed.plane, drawRuns(found.runs, state));
+    Object.assign(changed, drawn.times.layers);
+  }
+  if (anew("now", state.now) || moved) {
+    changed.plane.dots = drawNow(found.runs, state);
+    for (const [name, { y }] of Object.entries(drawn.times.ranges)) {
+      changed[name].now = { x: [state.now, state.now], y };
+    }
+    byId("now").value = state.now / state.time;
+    byId("now-text").textContent = `t = ${state.now.toPrecision(3)}`;
+  }
+  if (given.run && (anew("record", state.record) || replaned)) {
+    Object.assign(changed.plane, drawRun(state));
+  }
+  const { now, ...rest } = state;
+  const told = anew("told", JSON.stringify(rest));
+  return show(changed, ranges).then(() => {
+    if (told) tell();
+    if (replaned || moved) showLegend(state, found);
+  });
+}
+
+// After the plots, which would otherwise wait for the browser to lay the text out.
+function tell() {
+  showControls(state);
+  showWords(state, found);
+  if (given.run) showRun(state);
+  remember();
+}
+
+// The state in the address, a few times a second at most; a notebook's frame has none.
+function remember() {
+  clearTimeout(written);
+  written = setTimeout(() => {
+    try {
+      history.replaceState(null, "", `#${toHash(state)}`);
+    } catch {
+      written = 0;
+    }
+  }, 250);
+}
+
+function play(advance, button) {
+  stop();
+  let last = performance.now();
+  const frame = (time) => {
+    const goes = advance(Math.min((time - last) / 1000, 0.1) / LASTS);
+    last = time;
+    playing.frame = goes ? requestAnimationFrame(frame) : 0;
+    if (!goes) stop();
+  };
+  button.textContent = "⏸";
+  button.setAttribute("aria-label", "pause");
+  playing = { button, frame: requestAnimationFrame(frame) };
+}
+
+function stop() {
+  if (!playing) return;
+  cancelAnimationFrame(playing.frame);
+  playing.button.textContent = "▶";
+  playing.button.setAttribute("aria-label", "play");
+  playing = null;
+}
+
+function onPlay(button, start, advance) {
+  button.addEventListener("click", () => {
+    if (playing?.button === button) return stop();
+    start();
+    play(advance, button);
+  });
+}
+
+function listenToButtons() {
+  const forward = (part) => {
+    set({ now: Math.min(state.now + part * state.time, state.time) });
+    return state.now < state.time;
+  };
+  onPlay(byId("play"), () => state.now >= state.time && set({ now: 0 }), forward);
+  byId("now").addEventListener("input", () => act.set({ now: byId("now").value * state.time }));
+  byId("link").addEventListener("click", (event) => {
+    copied(`${location.href.split("#")[0]}#${toHash(state)}`, event.target);
+  });
+  byId("link").hidden = location.protocol === "about:"; // in a notebook
+  byId("copy").addEventListener("click", (event) => copied(command(state), event.target));
+  for (const type of ["png", "svg"]) byId(type).addEventListener("click", () => download(type));
+  if (!given.run) return;
+  let record = 0;
+  const last = given.run.epochs.length - 1;
+  const onward = (part) => {
+    record = Math.min(record + part * last, last);
+    set(recordAt(record));
+    return record < last;
+  };
+  onPlay(byId("run-play"), () => (record = state.record === last ? 0 : state.record), onward);
+}
+
+function followTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const apply = (name) => {
+    document.documentElement.dataset.theme = name;
+    recolor();
+    drawn = {};
+    return redraw();
+  };
+  const system = () => apply(dark.matches ? "dark" : "light");
+  const now = () => document.documentElement.dataset.theme;
+  dark.addEventListener("change", system);
+  byId("theme").addEventListener("click", () => apply(now() === "dark" ? "light" : "dark"));
+  return system();
+}
+
+function readHash() {
+  const { state: read, wrong } = fromHash(location.hash, first);
+  const left = `Left out of the link, since it makes no sense: ${wrong.join(", ")}`;
+  write("notice", wrong.length ? left : "");
+  byId("notice").hidden = !wrong.length;
+  act.replace(read);
+}
+
+async function open() {
+  buildControls(act);
+  openRun(act);
+  first = merge({ now: 0, ...given.state }, {});
+  if (given.run) first = merge(first, recordAt(first.record)(first));
+  state = first;
+  await openFigures();
+  if (location.hash.length > 1) readHash();
+  await followTheme();
+  listen(act);
+  listenToButtons();
+  addEventListener("hashchange", readHash);
+  const views = Object.entries(figures).map(([name, { view }]) => [name, view]);
+  globalThis.lindyn = {
+    get state() {
+      return state;
+    },
+    get found() {
+      return found;
+    },
+    set,
+    redraw: () => void redraw(),
+    views: Object.fromEntries(views),
+  };
+  document.documentElement.dataset.ready = "";
+  performance.mark("lindyn-ready");
+}
+
+open();

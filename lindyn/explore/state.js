@@ -1,0 +1,161 @@
+// What the page shows, as a value; and that value as the address's hash.
+
+const given = JSON.parse(document.getElementById("given").textContent);
+
+const REGIMES = {
+  fixed: "fixed target",
+  ema: "EMA target",
+  directpred: "DirectPred",
+};
+
+// What a slider moves. `least` and `most` are the limits of `lindyn phase`, `low` and `high`
+// those of the slider; a number beyond them can be typed.
+const CONTROLS = {
+  wd: { symbol: "η", meaning: "weight decay", low: 0, high: 0.5, least: 0, most: 1e3 },
+  "wd-p": {
+    symbol: "η_p",
+    meaning: "decay, predictor",
+    low: 0,
+    high: 0.5,
+    least: 0,
+    most: 1e3,
+  },
+  "wd-s": { symbol: "η_s", meaning: "decay, encoder", low: 0, high: 0.5, least: 0, most: 1e3 },
+  "alpha-p": {
+    symbol: "α_p",
+    meaning: "predictor's rate",
+    low: 0.1,
+    high: 10,
+    log: true,
+    most: 1e6,
+  },
+  sigma2: { symbol: "σ²", meaning: "augmentation", low: 0, high: 2, least: 0, most: 1e6 },
+  tau: { symbol: "τ", meaning: "target ratio", low: 0.02, high: 1, most: 1 },
+  beta: { symbol: "β", meaning: "rate of the EMA", low: 0.01, high: 10, log: true, most: 1e6 },
+  eps: { symbol: "ε", meaning: "DirectPred's boost", low: 0, high: 0.5, least: 0, most: 1e3 },
+  time: { symbol: "t", meaning: "time shown", low: 1, high: 1000, log: true, most: 1e5 },
+};
+const KEYS = {
+  "wd-p": "eta_p",
+  "wd-s": "eta_s",
+  "alpha-p": "alpha_p",
+  sigma2: "sigma2",
+  tau: "tau",
+  beta: "beta",
+};
+const MOST_STARTS = given.most_starts;
+
+const read = (state, flag) => {
+  if (flag === "wd") return state.params.eta_s;
+  if (flag === "eps") return state.rule.eps;
+  return flag === "time" ? state.time : state.params[KEYS[flag]];
+};
+
+const change = (flag, value) => {
+  if (flag === "wd") return { params: { eta_p: value, eta_s: value } };
+  if (flag === "eps") return { rule: { eps: value } };
+  return flag === "time" ? { time: value } : { params: { [KEYS[flag]]: value } };
+};
+
+// A target may start at zero, where it moves.
+const valid = (flag, value, regime) => {
+  const { least, most } = CONTROLS[flag];
+  if (!Number.isFinite(value) || value > most) return false;
+  if (flag.startsWith("wd") && value > 0 && value < 1e-12) return false;
+  if (flag === "sigma2" && given.run) return value > -1; // where it holds the loss's lengths
+  return least === 0 || (flag === "tau" && regime === "ema") ? value >= 0 : value > 0;
+};
+
+const merge = (state, changes) => {
+  const next = {
+    ...state,
+    ...changes,
+    params: { ...state.params, ...changes.params },
+    rule: { ...state.rule, ...changes.rule },
+  };
+  const asked = Object.keys(changes).filter((name) => name !== "now" && name !== "record");
+  if (asked.length && !asked.includes("preset")) next.preset = "";
+  if (next.regime !== "ema" && next.params.tau === 0) next.params.tau = 1;
+  if (next.params.eta_p !== next.params.eta_s) next.split = true;
+  if (changes.window && changes.fitted === undefined) next.fitted = false;
+  const auto = fitted(next);
+  const { x, y } = next.fitted ? auto : next.window;
+  next.window = { x: x ?? auto.x, y: y ?? auto.y };
+  next.now = Math.min(next.now, next.time);
+  return next;
+};
+
+// The window that shows all fixed points, of a moving target those where it ends.
+const fitted = ({ regime, params }) => {
+  if (regime === "ema") return withRun(window({ ...params, tau: 1 }));
+  const predicted = { ...params, alpha_p: 1, eta_p: params.eta_s };
+  return withRun(window(regime === "fixed" ? params : predicted));
+};
+
+const short = (x) => String(Number(x.toPrecision(6)));
+
+const toHash = (state) => {
+  const words = [`regime=${state.regime}`];
+  const decays = state.split ? ["wd-p", "wd-s"] : ["wd"];
+  for (const flag of [...decays, "alpha-p", "sigma2", "tau", "beta", "eps", "time"]) {
+    words.push(`${flag}=${short(read(state, flag))}`);
+  }
+  const { x, y } = state.window;
+  if (!state.fitted) words.push(`p-range=${x.map(short)}`, `s-range=${y.map(short)}`);
+  const points = state.starts.map((start) => start.map(short).join(","));
+  if (points.length) words.push(`start=${points.join(";")}`);
+  return words.join("&");
+};
+
+// A hash over `base`: the state, and what of the hash makes no sense.
+const fromHash = (hash, base) => {
+  const words = hash.replace(/^#/, "").split("&").filter(Boolean);
+  const pairs = words
+    .map((word) => word.split("="))
+    .map(([flag, text]) => [flag, decoded(text)]);
+  pairs.sort((a, b) => (b[0] === "regime") - (a[0] === "regime")); // on which others depend
+  const [wrong, ranges] = [[], {}];
+  let state = { ...base, starts: [], fitted: true, split: false, now: 0 };
+  for (const [flag, text] of pairs) {
+    const { range, ...changes } = understood(flag, text, state.regime) || { wrong: true };
+    if (changes.wrong) wrong.push(`${flag}=${text}`);
+    else state = merge(state, changes);
+    Object.assign(ranges, range);
+  }
+  if (Object.keys(ranges).length) state = merge(state, { window: ranges });
+  return { state: merge(state, {}), wrong };
+};
+
+// What a word of the hash changes; false if it makes no sense.
+const understood = (flag, text, regime) => {
+  const numbers = text.split(",").map((word) => (word.trim() ? Number(word) : NaN));
+  const axis = { "p-range": "x", "s-range": "y" }[flag];
+  if (flag === "regime") return Object.hasOwn(REGIMES, text) && { regime: text };
+  if (flag === "start") return starts(text) && { starts: starts(text) };
+  if (axis) return drawable(numbers, axis === "y") && { range: { [axis]: numbers } };
+  const known = Object.hasOwn(CONTROLS, flag) && numbers.length === 1;
+  const split = flag === "wd-p" || flag === "wd-s" ? { split: true } : {};
+  return known && valid(flag, numbers[0], regime) && { ...change(flag, numbers[0]), ...split };
+};
+
+const decoded = (text = "") => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+};
+
+const starts = (text) => {
+  const points = text.split(";").map((point) => point.split(",").map(Number));
+  const fine = points.every((point) => point.length === 2 && canStart(...point));
+  return fine && points.length <= MOST_STARTS ? points : null;
+};
+
+const canStart = (p, s) => Math.abs(p) <= 1e6 && s >= 0 && s <= 1e6;
+
+const drawable = ([low, high, ...more], fromZero) =>
+  !more.length &&
+  high - low >= Math.max(1e-9, 1e-6 * Math.max(Math.abs(low), Math.abs(high))) &&
+  Math.max(Math.abs(low), Math.abs(high)) <= 1e6 &&
+  !(fromZero && low < 0);

@@ -1,0 +1,373 @@
+// The words beside the picture, from the state and from what was found for it.
+
+const digits = (x, count) => {
+  if (!Number.isFinite(x)) return x > 0 ? "∞" : x < 0 ? "−∞" : "unknown";
+  return String(Number(x.toPrecision(count))).replaceAll("-", "−");
+};
+const three = (x) => digits(x, 3);
+const percent = (part) => `${three(100 * part)} %`;
+
+// Two numbers with as many digits as it takes to tell them apart, from three on.
+function apart(x, y) {
+  let count = 3;
+  while (x !== y && digits(x, count) === digits(y, count) && count < 17) count++;
+  return [digits(x, count), digits(y, count)];
+}
+
+function words(state, found) {
+  const facts = factsOf(state, found);
+  return { ...VERDICTS[state.regime](facts), observations: observations(facts) };
+}
+
+// A moving target is judged by where it ends, tau = 1; `start` keeps where it begins.
+function factsOf(state, found = {}) {
+  const start = state.params;
+  const params = state.regime === "ema" ? { ...start, tau: 1 } : start;
+  const [low, high] = decay_roots(params);
+  const closed = state.regime === "directpred"; // then nothing decays but the encoder
+  const split = params.eta_p !== params.eta_s;
+  return {
+    state,
+    start,
+    params,
+    low,
+    high,
+    split: split && !closed,
+    name: split ? "η_s" : "η",
+    decay: params.eta_s,
+    critical: critical_decay(params),
+    aligned: aligned_window(params),
+    goal: goalWithoutDecay(params),
+    fixed: fixed_points(params),
+    share: state.regime === "fixed" ? found.share : undefined,
+    runs: found.runs ?? [],
+  };
+}
+
+const VERDICTS = { fixed: ofFixedTarget, ema: ofMovingTarget, directpred: ofClosedForm };
+
+function ofFixedTarget(facts) {
+  const { params, fixed, high, low, critical, decay, name } = facts;
+  const special = oneSided(facts) ?? doomed(facts);
+  if (special) return special;
+  const collapse =
+    facts.share === undefined ? "" : `; ${percent(facts.share)} of the plane collapses`;
+  const simsiam =
+    params.tau === 1 ? " With τ = 1 the target is the encoder itself, as in SimSiam." : "";
+  if (low === high) {
+    return {
+      verdict:
+        `${name} = ${three(decay)} is the critical decay: the edge and the goal meet at ` +
+        `p = ${three(low)}${collapse}.`,
+      why: `With the least bit more of decay every mode collapses.${simsiam}`,
+    };
+  }
+  const at = (i) => `p = ${three(fixed.p[i])}, s = ${three(fixed.s[i])}`;
+  const values = fixed.real[2].map((x, j) => complex(x, fixed.imag[2][j])).join(", ");
+  const why =
+    `The edge is what flows into the ${KINDS[fixed.kind[1]]} at ${at(1)}; the goal, at ` +
+    `${at(2)}, is a ${KINDS[fixed.kind[2]]} (eigenvalues ${values}).${simsiam}`;
+  const ends = `p ends at ${three(high)}`;
+  const [told, bound] = apart(decay, critical);
+  if (facts.split) {
+    const than = params.eta_p > params.eta_s ? "more" : "less";
+    return {
+      verdict:
+        `η_s = ${told} is below the critical decay ${bound}: modes that start above the edge ` +
+        `survive, ${ends} and s at ${three(fixed.s[2])}, ${than} than on the parabola${collapse}.`,
+      why,
+    };
+  }
+  if (decay >= facts.aligned[0]) {
+    const [least, most] = facts.aligned.map(three);
+    return {
+      verdict:
+        `η = ${told} lies in the window from ${least} to ${most} (Observation 7): all along ` +
+        `the parabola modes align, and those that start above the edge survive, ` +
+        `${ends}${collapse}.`,
+      why,
+    };
+  }
+  return {
+    verdict:
+      `Weak decay, η = ${told} below the critical ${bound}: modes that start above the edge ` +
+      `survive, ${ends}${collapse}.`,
+    why,
+  };
+}
+
+// Without decay on one side, or on both.
+function oneSided({ params, goal, share }) {
+  const { eta_p, eta_s } = params;
+  if (eta_p > 0 && eta_s > 0) return null;
+  if (eta_p > 0) {
+    return {
+      verdict:
+        `Decay on the predictor alone: no mode with s above 0 collapses; p comes to ` +
+        `${three(goal)}, and s grows without end by ${three(runaway_rate(params))} per unit of time.`,
+      why: "Decay keeps p below its goal, so the encoder, which nothing holds, is pushed on and on.",
+    };
+  }
+  if (eta_s > 0) {
+    return {
+      verdict:
+        "Decay on the encoder alone: every mode collapses, s falls to 0 and p stays where it then is.",
+      why: "As p comes to its goal the gain that feeds s vanishes, and the decay of s does not.",
+    };
+  }
+  const part = share === undefined ? "" : `, ${percent(share)} of the plane`;
+  return {
+    verdict:
+      `No weight decay: p ends at ${three(goal)} for every mode but those below the edge, ` +
+      `which collapse${part}.`,
+    why:
+      `Each mode keeps its c = s − p²/α_p for ever, so where it stops on the line of fixed ` +
+      `points p = ${three(goal)} depends on where it started.`,
+  };
+}
+
+function doomed({ high, decay, critical, name, fixed }) {
+  if (!Number.isNaN(high)) return null;
+  const [told, bound] = apart(decay, critical);
+  return {
+    verdict:
+      `${name} = ${told} is above the critical decay ${bound}: every mode collapses ` +
+      `(Observation 5).`,
+    why: `Only the collapsed point p = s = 0 is left, a ${KINDS[fixed.kind[0]]}.`,
+  };
+}
+
+function ofMovingTarget(facts) {
+  const { start, high, low, runs, critical, decay, name } = facts;
+  const lost = runs.filter((run) => run.collapses).length;
+  const counted = runs.length
+    ? ` Of the starts shown, ${lost} of ${runs.length} collapse.`
+    : "";
+  const why =
+    `(13) pulls τ = wa/w towards 1 at the rate β = ${three(start.beta)}, and lowers it ` +
+    `while w grows.`;
+  const special = oneSided({ ...facts, share: undefined }) ?? doomed(facts);
+  if (special) return { verdict: special.verdict + counted, why };
+  const first = decay_roots(start)[1];
+  const ends = `${three(high)}${low === high ? ", which is the edge too at the critical decay" : ""}`;
+  const [mine, bound] = apart(decay, critical);
+  const below = low === high ? "" : ` ${name} = ${mine} is below the critical decay ${bound}.`;
+  let verdict = `A curriculum: τ starts at ${three(start.tau)} and follows to 1, `;
+  if (start.tau === 1)
+    verdict = `The target starts as the encoder and trails it: p ends at ${ends}`;
+  else if (first > 0) verdict += `and the goal for p moves from ${three(first)} to ${ends}`;
+  else verdict += `at first without a goal for p, and p ends at ${ends}`;
+  return { verdict: `${verdict} (Observation 8).${counted}`, why: why + below };
+}
+
+function ofClosedForm(facts) {
+  const { params, low, high, state } = facts;
+  const { rule } = state;
+  const special = doomed(facts);
+  if (special) {
+    return { ...special, why: "At no p = √s + ε does the gain outweigh the decay of s." };
+  }
+  const why = "The predictor is p = √s + ε in place of (11), so p and s move along one curve.";
+  const limit = directset_edge(params, rule);
+  const last = directset_fixed_points(params, rule).s[2];
+  const ends = Number.isNaN(last) ? "" : `, s ends at ${three(last)}`;
+  const [above, over] = apart(rule.eps, high);
+  const [below, least] = apart(rule.eps, low);
+  if (limit === Infinity) {
+    return {
+      verdict:
+        `ε = ${above} is not below p₊* = ${over}: so large a predictor makes every ` +
+        `mode collapse.`,
+      why,
+    };
+  }
+  if (limit > 0) {
+    return {
+      verdict:
+        `ε = ${below} does not exceed p₋* = ${least}: modes that start below ` +
+        `s = ${three(limit)} collapse, the others survive${ends}.`,
+      why,
+    };
+  }
+  if (!(rule.eps > low)) {
+    return { verdict: `No weight decay: no mode with s above 0 collapses${ends}.`, why };
+  }
+  const eps = above.length > below.length ? above : below;
+  return {
+    verdict:
+      `ε = ${eps} lies between p₋* = ${least} and p₊* = ${over}: every mode escapes ` +
+      `collapse${ends}.`,
+    why,
+  };
+}
+
+function complex(real, imag) {
+  if (imag === 0) return three(real);
+  return `${three(real)} ${imag < 0 ? "−" : "+"} ${three(Math.abs(imag))}i`;
+}
+
+const FAST = 2; // a predictor's rate from which on it counts as large
+const SLOW = 0.1; // a target's rate up to which it counts as small
+const SHOWN = {
+  fixed: [1, 2, 3, 4, 5, 6, 7, 10],
+  ema: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+  directpred: [4, 5, 10],
+};
+
+// The paper's numbered observations that the setting shows, with its numbers.
+function observations(facts) {
+  return SHOWN[facts.state.regime]
+    .map((number) => ({ number, text: OBSERVATIONS[number](facts) }))
+    .filter(({ text }) => text);
+}
+
+const survive = ({ params, high }) => high > 0 && !(params.eta_p === 0 && params.eta_s > 0);
+const fast = ({ params }) => params.alpha_p >= FAST;
+// A number as it is, and as it would be with a predictor no faster than the encoder.
+const beside = (params, of) =>
+  [params, { ...params, alpha_p: 1 }].map((each) => three(of(each)));
+
+const OBSERVATIONS = {
+  1(facts) {
+    const { params, goal, split, decay } = facts;
+    if (!fast(facts) || !survive(facts) || (split && decay === 0)) return "";
+    const [here, unit] = beside(params, (each) => parabola_s(goal, each));
+    return (
+      `A fast predictor makes the basin of collapse small: α_p = ${three(params.alpha_p)} ` +
+      `flattens the parabola to s = ${here} at p = ${three(goal)}, where α_p = 1 has ${unit}.`
+    );
+  },
+  2(facts) {
+    const { params, high, split } = facts;
+    if (!fast(facts) || !survive(facts) || split) return "";
+    const [here, unit] = beside(params, (each) => parabola_s(high, each));
+    return (
+      `A fast predictor leaves the encoder little to do: on the parabola s gains ${here} from ` +
+      `p = 0 to the goal, where α_p = 1 gives ${unit}.`
+    );
+  },
+  3({ decay, split }) {
+    if (split || decay === 0) return "";
+    return (
+      `Decay makes the flow forget its start: c = s − p²/α_p halves every ` +
+      `${three(Math.LN2 / (2 * decay))} units of time, and s comes to follow p.`
+    );
+  },
+  4(facts) {
+    const { decay, low, name } = facts;
+    const closed = facts.state.regime === "directpred";
+    if (decay === 0 || !(closed ? low > 0 : survive(facts))) return "";
+    return (
+      `Decay widens the basin of collapse: ${name} = ${three(decay)} puts its edge at ` +
+      `p₋* = ${three(low)}; it is 0 without decay.`
+    );
+  },
+  5({ decay, high, critical, name }) {
+    if (!Number.isNaN(high)) return "";
+    const [mine, bound] = apart(decay, critical);
+    return `Beyond the critical decay, here ${bound}, every mode collapses: ${name} = ${mine}.`;
+  },
+  6(facts) {
+    const { params, goal, state } = facts;
+    if (!fast(facts)) return "";
+    const [p, s] = [goal / 2, (state.window.y[0] + state.window.y[1]) / 2];
+    const [here, unit] = beside(params, (each) => alignment_margin(p, s, each));
+    return (
+      `A fast predictor eases condition (17): at p = ${three(p)}, s = ${three(s)} the ` +
+      `eigenvalue of K is ${here}, where α_p = 1 has ${unit}.`
+    );
+  },
+  7({ decay, aligned, split, state }) {
+    if (split || !(decay >= aligned[0])) return "";
+    const end = state.regime === "ema" ? " for τ = 1" : "";
+    return (
+      `Decay eases condition (17): from η = ${three(aligned[0])} on it holds all along the ` +
+      `parabola${end}` +
+      (decay <= aligned[1] ? `, and up to ${three(aligned[1])} not every mode collapses.` : ".")
+    );
+  },
+  8({ start, goal }) {
+    const early =
+      start.tau === 1 ? "τ falls while w grows" : `τ is ${three(start.tau)} at first`;
+    const from = start.tau === 1 ? "" : ` from ${three(goalWithoutDecay(start))}`;
+    return (
+      `A moving target is a curriculum: ${early}, and rises to 1 later, so the p at which the ` +
+      `gain ends rises${from} to ${three(goal)}, and (17) is easier to keep on the way.`
+    );
+  },
+  9({ start }) {
+    if (start.beta > SLOW) return "";
+    return (
+      `A slow target makes training slow: with β = ${three(start.beta)} it takes about ` +
+      `1/β = ${three(1 / start.beta)} units of time to follow.`
+    );
+  },
+  10({ start, decay, name }) {
+    const [low, least] = [start, { ...start, tau: 1 }].map((each) => decay_roots(each)[0]);
+    if (!(start.tau < 1) || decay === 0 || Number.isNaN(least)) return "";
+    const unit = `p₋* = ${three(least)} at τ = 1`;
+    const small = `A small τ traps more modes:`;
+    if (low > 0) return `${small} p₋* = ${three(low)} at τ = ${three(start.tau)}, ${unit}.`;
+    const [mine, bound] = apart(decay, critical_decay(start));
+    return (
+      `${small} ${unit}, but at τ = ${three(start.tau)} ${name} = ${mine} is above the ` +
+      `critical decay ${bound}.`
+    );
+  },
+};
+
+// What holds at a place of the plane. `found`, if given, saves solving for the edge again.
+function pointer(state, p, s, found = {}) {
+  if (!(s >= 0)) return "F has no negative eigenvalues: s is at least 0.";
+  const { regime, params, rule, window } = state;
+  const closed = regime === "directpred";
+  const at = closed ? predictor(s, rule) : p;
+  const rates = modes_fixed_tau({ p: at, s }, params);
+  const margin = alignment_margin(at, s, params);
+  const moves = closed ? [] : [`dp/dt = ${three(rates.p)}`];
+  moves.push(`ds/dt = ${three(rates.s)}`);
+  const target = regime === "ema" ? ` with τ = ${three(params.tau)}` : "";
+  const dead = collapses(regime, params, rule, [at, s], window, found);
+  return [
+    `p = ${three(at)}${closed ? " = √s + ε" : ""}, s = ${three(s)}${target}: ${moves.join(", ")}`,
+    `the eigenvalue of K (17) is ${three(margin)}: the mode ` +
+      (margin > 0 ? "aligns" : "does not align"),
+    `a start here ${dead ? "collapses" : "survives"}.`,
+  ].join("; ");
+}
+
+// The command that draws the same picture; of a moving target the one at `tau`.
+function command(state, tau = state.params.tau) {
+  const { regime, params, window } = state;
+  if (regime === "directpred") return "";
+  const words = ["python", "-m", "lindyn.phase"];
+  const flag = (name, value, usual) => {
+    if (value !== usual) words.push(`--${name}`, plain(value));
+  };
+  if (params.eta_p === params.eta_s) {
+    flag("wd", params.eta_s, 0.01);
+  } else {
+    flag("wd-p", params.eta_p);
+    flag("wd-s", params.eta_s);
+  }
+  flag("alpha-p", params.alpha_p, 1);
+  flag("beta", params.beta, 0.4);
+  flag("sigma2", params.sigma2, 0);
+  flag("tau", Math.min(Math.max(tau, 1e-3), 1), 1);
+  if (regime === "ema") words.push("--plane", "p-s");
+  words.push("--p-range", ...window.x.map(rounded(window.x)));
+  words.push("--s-range", ...window.y.map(rounded(window.y)));
+  return words.join(" ");
+}
+
+// To a hundred-thousandth of the range: no one sees more.
+function rounded([low, high]) {
+  const places = Math.min(Math.max(Math.ceil(5 - Math.log10(high - low)), 0), 20);
+  return (x) => plain(Number(x.toFixed(places)));
+}
+
+// Without an exponent where it is negative: "-1e-7" would read as a flag.
+function plain(x) {
+  const text = x === 0 ? "0" : String(x);
+  return x < 0 && text.includes("e") ? x.toFixed(20).replace(/\.?0+$/, "") : text;
+}
