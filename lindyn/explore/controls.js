@@ -137,7 +137,7 @@ function showWords(state, found) {
 
 // Legend: what is in the plane now.
 const CURVES = [
-  ["basin", "collapses"],
+  ["basin"],
   ["p", "dp/dt = 0"],
   ["s", "ds/dt = 0"],
   ["separatrix", "separatrix"],
@@ -160,12 +160,18 @@ function showLegend(state, found) {
     stable: resting.some((line) => line.attracts),
     unstable: resting.some((line) => !line.attracts),
   };
-  const curve = state.regime === "directpred" ? "p = √s + ε" : "s = p²/α_p, invariant";
+  const { eta_p, eta_s } = state.params;
+  const free = eta_p === eta_s ? "s = p²/α_p, invariant" : "s = p²/α_p";
+  const curve = state.regime === "directpred" ? "p = √s + ε" : free;
+  const named = { basin: state.regime === "ema" ? "collapses at this τ" : "collapses" };
   const kinds = Object.keys(given.marks).filter((name) =>
     fixed.kind.includes(KINDS.indexOf(name)),
   );
   const entries = [
-    ...CURVES.filter(([layer]) => present[layer]).map(([layer, text]) => [sample(layer), text]),
+    ...CURVES.filter(([layer]) => present[layer]).map(([layer, text]) => [
+      sample(layer),
+      named[layer] ?? text,
+    ]),
     [sample("parabola"), curve],
     ...kinds.map((kind) => [shape(given.marks[kind]), kind]),
     ...STARTS.filter(([dies]) => found.runs.some((run) => run.collapses === dies)).map(

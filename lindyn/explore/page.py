@@ -19,6 +19,7 @@ SCRIPTS = (
     "solve.js",
     "flow.js",
     "words.js",
+    "observations.js",
     "state.js",
     "found.js",
     "draw.js",

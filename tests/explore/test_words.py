@@ -36,7 +36,7 @@ KEYS = ("alpha_p", "beta", "eta_p", "eta_s", "sigma2", "tau")
 
 @pytest.fixture(scope="module")
 def said(node):
-    names = ("solve.js", "flow.js", "words.js")
+    names = ("solve.js", "flow.js", "words.js", "observations.js")
     texts = [(HERE / name).read_text(encoding="utf-8") for name in names]
     script = "\n".join([equations.source(), *texts])
     return lambda *states: node(script, WORDS, cases=states)
