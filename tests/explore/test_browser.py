@@ -149,6 +149,28 @@ def test_a_slider_moves_everything(tab, name):
         assert picture(tab).tobytes() != seen
 
 
+MOVE = """async () => {
+  const slider = document.getElementById("wd"), times = [], late = [];
+  for (let i = 1; i <= 30; i++) {
+    slider.value = i / 100;
+    const begin = performance.now();
+    slider.dispatchEvent(new Event("input"));
+    await new Promise(requestAnimationFrame);
+    await new Promise((done) => setTimeout(done));
+    times.push(performance.now() - begin);
+    const [moved, drawn] = [Number(slider.value), lindyn.found.params.eta_s];
+    if (moved !== drawn) late.push([moved, drawn]);
+  }
+  return [times.sort((a, b) => a - b)[15], late];
+}"""
+
+
+def test_the_frame_after_a_slider_moves_shows_it(tab, record_property):
+    median, late = tab.evaluate(MOVE)
+    record_property("redraw_ms", median)  # benchmarks/explorer.py measures it with care
+    assert late == []
+
+
 SETTINGS = (
     {"wd": 0.04, "sigma2": 0.3, "tau": 0.9, "alpha-p": 2},
     {"wd": 0.2},
