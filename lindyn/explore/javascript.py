@@ -32,6 +32,7 @@ MOVES = {
     "squeeze",
     "stack",
     "transpose",
+    "unstack",
 }
 CALLS = {"closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit"}
 LINES = {
