@@ -69,10 +69,15 @@ def _decided(t, y, args):
     return basins.decided(y, *args)
 
 
-def predicted_rank(told: Forecast) -> int:
-    """Modes that the forecast leaves with more than `spectra.FLAT` of the largest s."""
+def predicted_rank(told: Forecast) -> int | None:
+    """Modes that the forecast leaves with more than `spectra.FLAT` of the largest s.
+
+    None where its equations could not be solved.
+    """
     last = told.s[-1]
-    if not np.isfinite(last).all() or last.max() <= 0:
+    if not np.isfinite(last).all():
+        return None
+    if last.max() <= 0:
         return 0
     return int(np.sum(last > spectra.FLAT * last.max()))
 

@@ -190,6 +190,8 @@ def _fit(problem, window):
     """Logarithms of the factors: Levenberg's least squares of p and |w| over their spreads."""
     factors, damping = np.zeros(len(FREE)), 1e-3
     residual, jacobian = _off(problem, factors, window)
+    if not np.isfinite(residual).all():
+        return factors
     for _ in range(MOST):
         normal = jacobian.T @ jacobian
         damped = normal + damping * (np.diag(np.diag(normal)) + np.eye(len(FREE)))

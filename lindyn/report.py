@@ -10,6 +10,9 @@ from lindyn.answers import Answers
 from lindyn.forecast import FREE
 
 
+STIFF = "the equations are too stiff to solve"
+
+
 def told(found: Answers) -> dict[str, Any]:
     """What JSON holds and the table shows."""
     run, unit = found.run, found.units
@@ -95,8 +98,11 @@ def _fate(found):
         told["predicted"] = "collapse: Theorem 2, whatever the start"
     elif found.whole is not None:
         rank, of = fate.predicted_rank(found.whole), found.whole.s.shape[1]
-        told["predicted"] = "no collapse" if 2 * rank >= of else "collapse"
-        told["predicted_rank"] = [rank, of]
+        if rank is None:
+            told["predicted"] = f"nothing: {STIFF}"
+        else:
+            told["predicted"] = "no collapse" if 2 * rank >= of else "collapse"
+            told["predicted_rank"] = [rank, of]
     if (f := found.fate) is not None:
         told |= {
             "at_epoch": float(found.run.epoch[found.first]),
@@ -163,9 +169,10 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if (t := told.get("trajectories")) is not None:
         for key in ("error_p", "error_s"):
+            given, fitted = (_error(t[name][key]) for name in ("given", "fitted"))
             yield (
                 f"trajectories, {key[-1]}",
-                f"error {t['given'][key]:.3g} given, {t['fitted'][key]:.3g} fitted,"
+                f"error {given} given, {fitted} fitted,"
                 f" {t['constant'][key]:.3g} if nothing changed",
             )
     f = told["fate"]
@@ -183,3 +190,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f" on the side that collapses, the nearest {abs(f['nearest_to_separatrix']):.2g}"
             " goals from the separatrix",
         )
+
+
+def _error(value):
+    return f"{value:.3g}" if np.isfinite(value) else f"none ({STIFF})"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lindyn import answers, compare, fields, forecast, laws, predictors, solve
+from lindyn import answers, compare, fields, forecast, laws, predictors, report, solve
 from lindyn.command import UsageError
 from lindyn.fields import Data, Full
 from lindyn.runs import load_run
@@ -189,6 +189,17 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
 def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
     other = simsiam._replace(config={**simsiam.config, **change})
     assert set(answers.silent(other)) == silent
+
+
+def test_a_forecast_that_cannot_be_solved_predicts_nothing(simsiam, monkeypatch):
+    def too_stiff(*args, **how):
+        raise solve.SolveError("too many steps")
+
+    monkeypatch.setattr(solve, "trajectory", too_stiff)
+    told = report.told(answers.answers(simsiam, 2))
+    assert told["fate"]["predicted"].startswith("nothing")
+    said = dict(report.lines(told))
+    assert "predicted at the start: nothing" in said["fate"] and "nan" not in str(said)
 
 
 @pytest.mark.parametrize("records", (1, 3, 4))
