@@ -1,6 +1,7 @@
 """The page's curves against lindyn's own, and its verdicts against brute force."""
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def launched(node, script, cases, rule=None):
     return node(script, LAUNCH, cases=cases, rule=rule or RULE)
 
 
-def case(params, start, time=20.0, regime="fixed", window=WIDE):
+def case(params, start, time=20.0, regime="fixed", window=WIDE) -> dict[str, Any]:
     return dict(
         regime=regime,
         params=vars(params),
@@ -141,7 +142,7 @@ def seen(regime, y, params):
         return y.p, np.exp(y.s), params.tau
     if regime == "ema":
         return y.p, np.asarray(y.s), np.asarray(y.tau)
-    return np.asarray(Power(**RULE)(y)), y, params.tau
+    return np.asarray(Power(**RULE)(y)), np.asarray(y), params.tau
 
 
 @pytest.mark.parametrize("regime", ("fixed", "ema", "directpred"))

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shlex
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,9 @@ def said(node):
     return lambda *states: node(script, WORDS, cases=states)
 
 
-def state(regime="fixed", *, eps=0.1, window=None, starts=((0.3, 0.2),), **changes):
+def state(
+    regime="fixed", /, *, eps=0.1, window=None, starts=((0.3, 0.2),), **changes
+) -> dict[str, Any]:
     params = Params(**changes)
     shown = window or portrait.window(
         "p-s", params if regime != "ema" else Params(**{**changes, "tau": 1.0})
@@ -128,7 +131,7 @@ def test_each_decay_has_its_sentence(said):
 
 
 def test_observations_are_those_that_the_setting_shows(said):
-    ema = dict(regime="ema", beta=0.05, tau=0.2)
+    ema = dict(beta=0.05, tau=0.2)
     states = [
         state(eta=0.0),
         state(eta=0.05),
@@ -138,7 +141,7 @@ def test_observations_are_those_that_the_setting_shows(said):
         state(eta=0.01, tau=0.5),
         state(eta=0.1, tau=0.5),
         state(eta_p=0.1, eta_s=0.05),
-        state(eta=0.05, **ema),
+        state("ema", eta=0.05, **ema),
         state("ema", eta=0.0),
         state("directpred", eta=0.3),
         state("directpred", eta=0.02, tau=0.5),
@@ -326,7 +329,7 @@ def test_the_command_draws_the_same_picture(said):
         assert config.plane == "p-s"
         for ends, shown in ((config.p_range, "x"), (config.s_range, "y")):
             shown = given["window"][shown]
-            assert np.allclose(ends, shown, rtol=0, atol=2e-5 * (shown[1] - shown[0]))
+            assert ends and np.allclose(ends, shown, rtol=0, atol=2e-5 * (shown[1] - shown[0]))
         flags = [word for word in words if word.startswith("--")]
         order = ["--" + name.replace("_", "-") for name in phase.Config.__annotations__]
         assert flags == sorted(flags, key=order.index)
