@@ -16,6 +16,8 @@ from lindyn.units import Scales, Units, effective
 
 
 RTOL = 1e-6
+STEPS = 20_000  # of the explicit method, before the implicit one is tried
+IMPLICIT = 2_000  # and its own; with derivatives each costs about a hundred of the others
 MOST = 20  # steps of a fit
 FREE = ("rate", "alpha_p", "sigma2")  # that a fit changes, each by a factor
 LEAST = 1e-6  # of the largest eigenvalue: the rounding of float32, below which none is a mode
@@ -131,15 +133,14 @@ class _Problem(eqx.Module):
         none = jax.tree.map(lambda x: jnp.zeros((len(FREE), *x.shape)), start)
         args = self.units, self.same, self.across, jnp.asarray(factors)
         field = Sensitive(ModeFlow(self.cosine, self.copied, self.rule))
-        try:
-            ys, slopes = solve.trajectory(
-                field, (start, none), args, self.t, rtol=RTOL, atol=1e-9
-            )
-        except solve.SolveError:
-            return jax.tree.map(lambda x: jnp.full_like(x[None], jnp.nan), (start, none))
-        if self.rule is None:
-            return ys, slopes
-        return jax.vmap(self._predicted)(ys, slopes)
+        for stiff, most in ((False, STEPS), (True, IMPLICIT)):
+            how: Any = dict(rtol=RTOL, atol=1e-9, stiff=stiff, max_steps=most)
+            try:
+                ys, slopes = solve.trajectory(field, (start, none), args, self.t, **how)
+            except solve.SolveError:
+                continue
+            return (ys, slopes) if self.rule is None else jax.vmap(self._predicted)(ys, slopes)
+        return jax.tree.map(lambda x: jnp.full_like(x[None], jnp.nan), (start, none))
 
     def _predicted(self, y, slopes):
         """p and its derivatives, which the closed form makes of w's."""

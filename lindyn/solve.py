@@ -42,6 +42,7 @@ def trajectory(
     atol: float = 0.0,
     stiff: bool = False,
     dt: float | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> Y:
     """The solution of dy/dt = field(t, y, args), y(ts[0]) = y0, at each of `ts`.
 
@@ -50,16 +51,20 @@ def trajectory(
 
     The error of a step stays below rtol |y| + atol, for each matrix of the state in its
     norm and for each mode by itself, so that modes many decades apart are right together;
-    steps end at `ts`. `stiff` takes an implicit method, `dt` steps of that fixed size.
+    steps end at `ts`. `stiff` takes an implicit method, `dt` steps of that fixed size, and
+    `max_steps` are taken at most.
 
     ValueError for bad `ts`, tolerances or y0; `SolveError` if the solve fails. Under
     `jit` or `vmap`, where nothing can be raised, times that were not reached hold NaN.
     """
     y0, args, ts = _checked(y0, args, ts, rtol, atol, dt)
+    _positive("max_steps", max_steps)
     if len(ts) == 1:
         return jax.tree.map(lambda x: x[None], y0)
     tolerances = _arrays((rtol, atol, dt), ts.dtype)
-    ys, end = _integrate(field, y0, args, ts, tolerances, _Plan(stiff, "ts"))
+    ys, end = _integrate(
+        field, y0, args, ts, tolerances, _Plan(stiff, "ts", max_steps=max_steps)
+    )
     _raise_if_failed(end, field, args)
     return ys
 

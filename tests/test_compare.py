@@ -191,6 +191,22 @@ def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
     assert set(answers.silent(other)) == silent
 
 
+def test_a_stiff_forecast_is_solved_and_shrinks_the_predictor_by_its_decay_alone(simsiam):
+    """A cosine does not see |Wp|: its gradient is orthogonal to p, so |p| decays exactly.
+
+    The gradient grows as 1/|p|^2, and what it moves relaxes 10^5 times in a unit of time.
+    """
+    unit = units({**simsiam.config, "loss": "cosine", "alpha_p": 16.0, "wd": 5e-4})
+    rng = np.random.default_rng(0)
+    p, s, t = rng.uniform(0.1, 1, (1, 6)), rng.uniform(0.1, 1, (1, 6)), np.linspace(0, 800, 9)
+    seen = forecast.Observed(t=t, p=p, s=s, wa=np.sqrt(s), same=rng.uniform(1.2, 4, 6))
+    seen = seen._replace(p=np.tile(p, (9, 1)), s=np.tile(s, (9, 1)))
+    told = forecast.given(seen, unit, Scales(excess=1.0))
+    for values, rate in ((told.p**2, 2 * unit.eta_p), (told.s, 2 * unit.eta_s)):
+        assert values.sum(1) == pytest.approx(values[0].sum() * np.exp(-rate * t), rel=1e-4)
+    assert np.all(np.abs(told.p[-1] * seen.same / (told.p[-1] * seen.same).mean() - 1) < 1e-3)
+
+
 def test_a_forecast_that_cannot_be_solved_predicts_nothing(simsiam, monkeypatch):
     def too_stiff(*args, **how):
         raise solve.SolveError("too many steps")

@@ -231,6 +231,7 @@ def test_under_jit_what_was_not_reached_is_nan():
         (dict(ts=jnp.array([0.0, jnp.nan])), "finite"),
         (dict(ts=jnp.zeros(0)), "list of times"),
         (dict(rtol=0.0), "rtol = 0.0: it must be finite and above 0"),
+        (dict(max_steps=0), "max_steps = 0: it must be finite and above 0"),
         (dict(atol=-1.0), "atol = -1.0: it must be finite and at least 0"),
         (dict(dt=-0.1), "dt = -0.1"),
         (dict(y0=Plane(p=jnp.nan, s=1.0)), "y0.p is not finite"),
