@@ -194,7 +194,7 @@ def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
 def test_a_stiff_forecast_is_solved_and_shrinks_the_predictor_by_its_decay_alone(simsiam):
     """A cosine does not see |Wp|: its gradient is orthogonal to p, so |p| decays exactly.
 
-    The gradient grows as 1/|p|^2, and what it moves relaxes 10^5 times in a unit of time.
+    The gradient grows as 1/|p|^2, until the explicit method's steps run out.
     """
     unit = units({**simsiam.config, "loss": "cosine", "alpha_p": 16.0, "wd": 5e-4})
     rng = np.random.default_rng(0)

@@ -131,7 +131,6 @@ def test_each_decay_has_its_sentence(said):
 
 
 def test_observations_are_those_that_the_setting_shows(said):
-    ema = dict(beta=0.05, tau=0.2)
     states = [
         state(eta=0.0),
         state(eta=0.05),
@@ -141,7 +140,7 @@ def test_observations_are_those_that_the_setting_shows(said):
         state(eta=0.01, tau=0.5),
         state(eta=0.1, tau=0.5),
         state(eta_p=0.1, eta_s=0.05),
-        state("ema", eta=0.05, **ema),
+        state("ema", eta=0.05, beta=0.05, tau=0.2),
         state("ema", eta=0.0),
         state("directpred", eta=0.3),
         state("directpred", eta=0.02, tau=0.5),
