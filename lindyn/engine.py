@@ -99,7 +99,7 @@ class Setting(NamedTuple):
     method: Method
     event: Callable | None
     simple: bool  # nothing but arithmetic on the numbers of a few lanes
-    platform: str
+    platform: str  # of a device, or "registers" in a kernel
 
     @classmethod
     def of(cls, plan: Plan, inputs: Inputs, dtype) -> "Setting":
@@ -138,6 +138,12 @@ class Setting(NamedTuple):
     def one_function(self, run: Callable) -> Callable:
         return xla.one_function(run) if self.on_cpu and self.simple else run
 
+    @property
+    def keep(self) -> Callable:
+        """How a value is stored instead of computed for each of its uses."""
+        ways = {"cpu": xla.stored, "registers": lambda x: x}
+        return ways.get(self.platform, lax.optimization_barrier)
+
     def problem(self, given: list) -> Problem:
         structure, differ = self.plan.args
         return Problem(
@@ -146,7 +152,7 @@ class Setting(NamedTuple):
             many=jax.tree.unflatten(structure, differ),
             rtol=self.inputs.rtol,
             atol=self.inputs.atol,
-            keep=xla.stored if self.on_cpu else lambda x: x,
+            keep=self.keep,
         )
 
     def label(self, given: list) -> Callable:
@@ -196,13 +202,22 @@ def run(plan: Plan, rows: np.ndarray, counts: np.ndarray, inputs: Inputs) -> Any
         if plan.devices[0].platform != "gpu" or not plan.kernel:
             raise
         reason = str(error).strip().splitlines()[:1]
-        warnings.warn(f"{SLOWER}: {''.join(reason)}", stacklevel=2)
+        _tell_of_the_loop(f"JAX {jax.__version__} cannot compile it ({''.join(reason)})")
         _NO_KERNEL.add(plan)
         return run(plan, rows, counts, inputs)
 
 
-SLOWER = "XLA's loop runs instead of a kernel of its own, and is slower"
 _NO_KERNEL: set[Plan] = set()  # that could not be compiled
+
+
+@functools.cache
+def _tell_of_the_loop(reason):
+    """Warns once for each reason."""
+    warnings.warn(
+        "an ensemble runs as XLA's loop instead of one kernel of the GPU, and is slower:"
+        f" {reason}",
+        stacklevel=2,
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -218,10 +233,13 @@ def compiled(plan: Plan) -> Callable:
         check_vma=False,
     )
     on_cpu = plan.devices[0].platform == "cpu"
+    if on_cpu and xla.marks != xla.ALL and not plan.quick:
+        xla.tell_that_marks_are_missing()
     options = (xla.QUICK if plan.quick else {}) | (xla.VECTORS if on_cpu else {})
     return jax.jit(on_all, compiler_options=options)
 
 
+@xla.exact_products
 def _device(plan, rows, count, inputs):
     setting = Setting.of(plan, inputs, rows.dtype)
     if _has_kernel(setting):
@@ -243,10 +261,10 @@ def _has_kernel(setting):
         return False
     from lindyn import kernel
 
-    if kernel.fits(setting):
-        return True
-    warnings.warn(f"{SLOWER}: not for a field like this", stacklevel=2)
-    return False
+    reason = kernel.obstacle(setting)
+    if reason is not None:
+        _tell_of_the_loop(reason)
+    return reason is None
 
 
 def _refilled(setting, rows, count):

@@ -4,6 +4,7 @@ The solves wait in rows of one array. A device keeps a few going side by side; e
 those that are done write their row of results and the next take their place.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -73,8 +74,11 @@ def final(
     alone, says so in `Ends.status`, and its state is NaN.
 
     `quick` compiles in a third of the time and runs three times as long: for a few hundred
-    solves. All devices of all processes take part, and every process must make the same call.
-    ValueError for leading axes that differ, for bad tolerances and times.
+    solves, which the processor does even where there is a GPU. All devices of all processes
+    take part, and every process must make the same call. On a GPU, a field of scalars with a
+    Taylor series runs as one kernel; where another runs more slowly, a warning says why, once.
+    ValueError for leading axes that differ, for bad tolerances and times, and for float64 on a
+    TPU.
     """
     end = np.asarray(t1, float)
     return _solve(field, event, y0, args, t0, end, None, rtol, atol, max_steps, quick)
@@ -135,6 +139,12 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
     functions = jax.tree.map(lambda x: number(x) if isinstance(x, float) else x, (field, event))
     arrays, static = eqx.partition(functions, eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
+    devices = _devices(quick)
+    if devices[0].platform == "tpu" and problems.dtype == np.float64:
+        raise ValueError(
+            "y0 is in float64, and TPUs solve in float32: convert y0 with astype(np.float32),"
+            " or run on the processor with JAX_PLATFORMS=cpu"
+        )
     plan = Plan(
         functions=(tuple(leaves), structure),
         y=Layout.of(first(problems.y)),
@@ -142,7 +152,7 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
         args=(jax.tree.structure(args), problems.differ),
         order=min(lanes.order(rtol), 6) if quick else lanes.order(rtol),
         saved=ts is not None,
-        devices=tuple(jax.local_devices()),
+        devices=tuple(devices),
         kernel=True,
         quick=quick,
     )
@@ -158,6 +168,15 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
     y, rest, slots = _solved(problems, plan, inputs)
     t, label, status, steps, rejected = rest
     return Ends(y, way * t, status, label, steps, rejected, slots)
+
+
+def _devices(quick):
+    """All of this process; for a few solves, for which no accelerator pays, the processor."""
+    devices = jax.local_devices()
+    if quick and devices[0].platform != "cpu":
+        with contextlib.suppress(RuntimeError):  # JAX was told to use the accelerator alone
+            return jax.local_devices(backend="cpu")
+    return devices
 
 
 class _Problems(NamedTuple):

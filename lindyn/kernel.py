@@ -15,17 +15,20 @@ from lindyn.lanes import Taylor
 WARP = 32  # solves that share an instruction wait for each other
 
 
-def fits(setting: Any) -> bool:
-    """Whether the state of a solve is a few numbers, and its steps arithmetic on them."""
+def obstacle(setting: Any) -> str | None:
+    """Why there is no kernel for these solves; None if there is one."""
     plan = setting.plan
-    scalars = (*plan.y.shapes, *plan.given.shapes)
-    return (
-        isinstance(setting.method, Taylor)
-        and setting.simple
-        and not plan.saved
-        and all(shape == () for shape in scalars)
-        and not jax.tree.leaves(setting.inputs.arrays)
-    )
+    if plan.saved:
+        return "it saves states at given times"
+    if any((*plan.y.shapes, *plan.given.shapes)):
+        return "a leaf of y0 or args is a vector or a matrix for each solve"
+    if jax.tree.leaves(setting.inputs.arrays):
+        return "the field or the event is a pytree that holds arrays"
+    if not isinstance(setting.method, Taylor):
+        return "the field has no Taylor series"
+    if not setting.simple:
+        return "the field or the event has operations that are not arithmetic on numbers"
+    return None
 
 
 def run(setting, rows, count, *, interpret: bool = False):
@@ -39,7 +42,7 @@ def run(setting, rows, count, *, interpret: bool = False):
     def body(columns, count, *refs):
         *numbers, results = refs
         inputs = jax.tree.unflatten(structure, [x[0] for x in numbers])
-        inside = setting._replace(inputs=inputs, platform="gpu")
+        inside = setting._replace(inputs=inputs, platform="registers")
         at = pl.ds(pl.program_id(0) * WARP, WARP)
         given = [columns[i, at] for i in range(width)]
         now, args, end = inside.start(given)

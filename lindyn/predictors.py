@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from lindyn.spectra import compose
+from lindyn.xla import exact_products
 
 
 FLOOR = 1e-4  # the least eigenvalue that the paper's code lets a predictor have
@@ -81,6 +82,7 @@ def on_eigenvalues(
     return lambda s: jnp.maximum(rule(_shares(s)), FLOOR)
 
 
+@exact_products
 def least_squares(
     F: Float[Array, "d d"], cross: Float[Array, "d d"], *, rtol: float = 1e-5
 ) -> Float[Array, "d d"]:
@@ -91,6 +93,7 @@ def least_squares(
     return cross @ jnp.linalg.pinv(F, rtol=rtol, hermitian=True)
 
 
+@exact_products
 def correlation(
     first: Float[Array, "batch n"], second: Float[Array, "batch d"]
 ) -> Float[Array, "n d"]:

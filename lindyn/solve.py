@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from lindyn.fields import Scalar
+from lindyn.xla import exact_products
 
 
 Y = TypeVar("Y")
@@ -177,6 +178,7 @@ class _Scaled(dfx.AbstractAdaptiveStepSizeController):
 
 
 @eqx.filter_jit
+@exact_products
 def _integrate(field, y0, args, ts, tolerances, plan) -> tuple[Any, _End]:
     rtol, atol, dt = tolerances
     eps = jnp.finfo(ts.dtype).eps

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lindyn.xla import exact_products
+
 
 CONSTANT = 1e-2  # part of the power that varies, below which outputs count as all the same
 FLAT = 1e-4  # variance over the largest, below which a direction counts as lost
@@ -20,11 +22,13 @@ class SharedBasis(eqx.Module):
     p: Float[Array, " d"]  # u_j^T Wp u_j: eigenvalues of Wp as far as the basis is shared
 
 
+@exact_products
 def compose(U: Float[Array, "n d"], values: Float[Array, " d"]) -> Float[Array, "n n"]:
     """U diag(values) U^T: the matrix with these eigenvalues on the columns of U."""
     return (U * values[None]) @ U.T
 
 
+@exact_products
 def shared_basis(
     F: Float[Array, "d d"], Wp: Float[Array, "d d"], *, rtol: float | None = None
 ) -> SharedBasis:
@@ -50,6 +54,7 @@ def shared_basis(
     return SharedBasis(U=U, s=jnp.sum(U * (F @ U), axis=0), p=jnp.sum(U * (Wp @ U), axis=0))
 
 
+@exact_products
 def alignment(basis: SharedBasis, Wp: Float[Array, "d d"]) -> Float[Array, " d"]:
     """The cosine between Wp u_j and u_j for each j (the paper's Fig. 2).
 
@@ -65,6 +70,7 @@ def asymmetry(Wp: Float[Array, "d d"]) -> Float[Array, ""]:
     return jnp.linalg.norm(Wp - Wp.T) / jnp.where(norm > 0, norm, 1)
 
 
+@exact_products
 def commutator(F: Float[Array, "d d"], Wp: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """[F, Wp] = F Wp - Wp F; its norm is zero iff the two share an eigenbasis."""
     return F @ Wp - Wp @ F

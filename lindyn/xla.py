@@ -1,14 +1,30 @@
-"""What XLA's CPU compiler is told, beyond the program."""
+"""What XLA is told, beyond the program.
 
+On a CPU, marks on calls make ensembles several times faster. No release of XLA promises what
+they do, and on some releases they abort the process. So they are set only on releases of jaxlib
+on which tests/test_marks.py has solved some hundreds of random programs with them and without,
+and got the same. On any other release the same calls are right, and slower.
+"""
+
+import functools
+import warnings
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import jax
+import jaxlib
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import PyTree
 
 
+P, T = ParamSpec("P"), TypeVar("T")
 QUICK: dict[str, int | bool | str] = {"xla_backend_optimization_level": 0}  # to compile
 VECTORS: dict[str, int | bool | str] = {"xla_cpu_prefer_vector_width": 512}
+
+ONE_FUNCTION, STORED = "one function", "stored"
+ALL = frozenset((ONE_FUNCTION, STORED))
+PROVEN = {"0.10.2": ALL, "0.12.0.1": ALL}  # releases of jaxlib
+marks = PROVEN.get(jaxlib.__version__, frozenset())  # that are set
 
 
 def one_function(run: Callable) -> Callable:
@@ -16,7 +32,38 @@ def one_function(run: Callable) -> Callable:
 
     Nothing but arithmetic: no products of large matrices, no LAPACK.
     """
+    if ONE_FUNCTION not in marks:
+        return run
     return _marked(run, inlineable="false", xla_cpu_small_call="true")
+
+
+def stored(tree: PyTree) -> PyTree:
+    """The same values, computed once; else shared work is repeated for each of its uses.
+
+    A call that is not inlined ends a fusion.
+    """
+    return _identity(tree) if STORED in marks else tree
+
+
+def exact_products(function: Callable[P, T]) -> Callable[P, T]:
+    """Multiplies float32 matrices in float32, where GPUs and TPUs round to 10 or 8 bits."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return run
+
+
+@functools.cache
+def tell_that_marks_are_missing() -> None:
+    """Warns, once a process."""
+    warnings.warn(
+        f"jaxlib {jaxlib.__version__}: ensembles on a CPU are several times slower than on "
+        f"{' or '.join(PROVEN)}, since what makes them fast is not proven to be safe there",
+        stacklevel=2,
+    )
 
 
 def _marked(run, **marks):
@@ -32,14 +79,6 @@ def _marked(run, **marks):
             return inner(*args)
 
     return call
-
-
-def stored(tree: PyTree) -> PyTree:
-    """The same values, computed once; else shared work is repeated for each of its uses.
-
-    A call that is not inlined ends a fusion.
-    """
-    return _identity(tree)
 
 
 _identity = _marked(lambda tree: tree, inlineable="false")

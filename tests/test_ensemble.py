@@ -1,8 +1,10 @@
 """Many solves at once against one at a time, closed forms, and lanes that fail."""
 
+import re
 import socket
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh
 from jax.tree_util import Partial
 
-from lindyn import engine, ensemble, fields, kernel, predictors, solve
+from lindyn import engine, ensemble, fields, kernel, predictors, solve, spectra
 from lindyn.fields import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
 
 
@@ -315,6 +317,7 @@ def asked(monkeypatch):
             found.append((plan, *args))
             return real(plan)(*args)
 
+        run.lower = real(plan).lower  # pyright: ignore[reportFunctionMemberAccess]
         return run
 
     monkeypatch.setattr(engine, "compiled", spy)
@@ -331,7 +334,7 @@ def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
     ends = ensemble.final(fields.modes, y0, PARAMS, 60.0, rtol=rtol, event=event)
     plan, rows, counts, inputs = asked[0]
     setting = engine.Setting.of(plan, inputs, rows.dtype)
-    assert kernel.fits(setting)
+    assert kernel.obstacle(setting) is None
     out, slots = kernel.run(setting, rows, counts[0], interpret=True)
     out = engine._located(setting, rows, out)[: counts[0]]
     known = np.stack([ends.y.p, ends.y.w, ends.y.wa, ends.t])[:, : counts[0]]
@@ -353,15 +356,99 @@ A_GPU = AbstractMesh(
 )
 
 
-def test_the_loop_lowers_for_accelerators(asked):
-    ensemble.final(fields.modes, Modes.of(p=np.ones(2), s=0.2, tau=0.5), PARAMS, 1.0)
+@pytest.mark.parametrize("dtype", (np.float32, float))
+def test_the_loop_of_accelerators(asked, dtype):
+    """It gives what the processor's gives, and lowers for GPUs and TPUs."""
+    p = np.linspace(-0.9, 1.1, 40, dtype=dtype)
+    y0 = Modes(p=p, w=np.full_like(p, 0.4), wa=np.full_like(p, 0.1))
+    usual = ensemble.final(fields.modes, y0, PARAMS, 20.0, rtol=1e-5)
     plan, rows, counts, inputs = asked[0]
     one = plan._replace(devices=plan.devices[:1])
     setting = lambda inputs: engine.Setting.of(one, inputs, rows.dtype)._replace(platform="x")
     run = jax.jit(lambda *args: engine._refilled(setting(args[2]), *args[:2]))
+    out, _, _ = run(rows[: len(rows) // 2], counts[0], inputs)
+    assert np.allclose(out[: counts[0], 0], usual.y.p[: counts[0]], atol=1e-4)
     traced = run.trace(rows, counts[0], inputs)
-    for platform in ("cuda", "tpu"):
+    for platform in ("cuda", "tpu") if dtype == np.float32 else ("cuda",):
         assert "while" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize(
+    "solve, reason",
+    (
+        (lambda: ensemble.states(fields.parabola, P, PARAMS, TS), "it saves states"),
+        (lambda: ensemble.final(fields.parabola, P[:, None], PARAMS, 1.0), "is a vector"),
+        (lambda: ensemble.final(fields.predicted, P, (PARAMS, RULE), 1.0), "no Taylor series"),
+        (
+            lambda: ensemble.final(fields.parabola, P, PARAMS, 1.0, event=_sorted),
+            "the event has",
+        ),
+        (lambda: ensemble.final(Partial(_times, P), P, None, 1.0), "holds arrays"),
+    ),
+)
+def test_what_a_kernel_cannot_do_is_told(asked, solve, reason):
+    solve()
+    plan, rows, _, inputs = asked[0]
+    setting = engine.Setting.of(plan, inputs, rows.dtype)._replace(platform="gpu")
+    assert reason in (kernel.obstacle(setting) or "")
+    engine._tell_of_the_loop.cache_clear()
+    with pytest.warns(UserWarning, match=f"one kernel of the GPU, and is slower: .*{reason}"):
+        assert not engine._has_kernel(setting)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is told once
+        assert not engine._has_kernel(setting)
+
+
+P, RULE = np.array([0.1, 0.2]), predictors.Power(a=0.5)
+
+
+def _sorted(t, y, args):
+    return jnp.sort(jnp.stack([y, y]))[0] > 9
+
+
+def _times(x, t, y, args):
+    return -y * x[0]
+
+
+class Fake:
+    def __init__(self, platform):
+        self.platform = platform
+
+
+def test_a_tpu_refuses_float64_and_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: [Fake("tpu")])
+    with pytest.raises(ValueError, match="float64, and TPUs.*float32.*JAX_PLATFORMS=cpu"):
+        ensemble.final(fields.parabola, P, PARAMS, 1.0)
+
+
+def test_a_few_solves_run_on_the_processor_of_a_machine_with_a_gpu(monkeypatch):
+    real = jax.local_devices
+    either = lambda backend=None: real(backend=backend) if backend else [Fake("gpu")]
+    monkeypatch.setattr(jax, "local_devices", either)
+    ends = ensemble.final(fields.parabola, P, PARAMS, 1.0, quick=True)
+    assert np.all(ends.status == ensemble.REACHED)
+
+
+def test_products_of_matrices_are_not_rounded_for_speed(asked, key):
+    """A GPU and a TPU would, in float32: each product asks for the highest precision."""
+    n = 20
+    W, Wp, Wa = (jr.normal(k, (2, n, n), jnp.float32) / n**0.5 for k in jr.split(key, 3))
+    eye = jnp.eye(n, dtype=jnp.float32)
+    field = Partial(_with_data, Data(X=eye, X_aug=0.3 * eye))
+    ensemble.final(field, Full(W=W, Wp=Wp, Wa=Wa), PARAMS, 0.1, rtol=1e-4)
+    plan, *arguments = asked[0]
+    one = lambda x: x[0]
+    y0, ts = Full(W=W[0], Wp=Wp[0], Wa=Wa[0]), jnp.array([0.0, 1.0], jnp.float32)
+    programs = (
+        engine.compiled(plan).lower(*arguments),
+        jax.jit(lambda y0: solve.trajectory(field, y0, PARAMS, ts, rtol=1e-4)).lower(y0),
+        jax.jit(predictors.correlation).lower(one(W), one(Wp)),
+        jax.jit(spectra.shared_basis).lower(one(W), one(Wp)),
+        jax.jit(predictors.directpred).lower(one(W)),
+    )
+    for program in programs:
+        products = re.findall(r"dot_general.*", program.as_text())
+        assert products and all("HIGHEST" in line for line in products)
 
 
 def test_a_lane_that_diverges_leaves_the_others_alone():

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from lindyn.train.layers import BatchNorm, Linear
 from lindyn.train.resnet import ResNet
+from lindyn.xla import exact_products
 
 
 Batch = Float[Array, "batch d"]
@@ -135,6 +136,7 @@ def symmetrised(net: Linear | Hidden) -> Linear | Hidden:
     return eqx.tree_at(lambda net: (net.first.weight, net.last.weight), net, (first, first.T))
 
 
+@exact_products
 def product(net: Linear | Hidden | None, d: int) -> Float[Array, "d d"]:
     """Wp as a matrix: of two layers, the product of their weights (without the ReLU)."""
     if net is None:

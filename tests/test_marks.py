@@ -1,0 +1,83 @@
+"""Programs that carry marks for XLA's CPU compiler give what they give without."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import jaxlib
+import numpy as np
+import pytest
+from random_programs import Program
+
+from lindyn import ensemble, fields, rules, xla
+from lindyn.fields import Modes, Params
+
+
+SCRIPT = pathlib.Path(__file__).with_name("random_programs.py")
+MANY = 250
+PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3)
+
+
+def start(first, end, marks):
+    command = [sys.executable, str(SCRIPT), str(first), str(end), "--marks", *sorted(marks)]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, **pipes)
+
+
+def results(process, end):
+    """What the programs gave, by number. Fails with the program that ended the process."""
+    printed, errors = process.communicate()
+    lines = [json.loads(line) for line in printed.splitlines()]
+    found = {number: result for number, result in lines if isinstance(result, list)}
+    if process.returncode or end - 1 not in found:
+        number, text = lines[-1]
+        pytest.fail(f"program {number} ended the process: {text}\n{errors[:2000]}")
+    return found
+
+
+def compare(first, end):
+    """The same programs with and without marks, in two processes side by side."""
+    marked, plain = [start(first, end, marks) for marks in (xla.marks, ())]
+    marked, plain = results(marked, end), results(plain, end)
+    for number, result in plain.items():
+        for x, y in zip(marked[number], result, strict=True):
+            x, y = np.array(x, float), np.array(y, float)
+            assert np.allclose(x, y, rtol=1e-9, atol=1e-9, equal_nan=True), str(Program(number))
+
+
+proven = pytest.mark.skipif(not xla.marks, reason=f"jaxlib {jaxlib.__version__}: no marks set")
+
+
+@proven
+def test_marks_change_nothing():
+    """A dozen programs, in 15 s: each is compiled twice, and XLA takes most of a second."""
+    compare(0, 12)
+
+
+@proven
+@pytest.mark.slow
+def test_marks_change_nothing_in_many_programs():
+    compare(12, MANY)
+
+
+def test_random_programs_have_every_operation():
+    drawn = set().union(*(Program(number).operations() for number in range(MANY)))
+    # Operations of newer JAX that jax.numpy does not use yet.
+    assert rules.ELEMENTWISE - drawn <= {"expand_dims", "stack", "unstack"}
+    assert any(Program(number).vector for number in range(12))
+
+
+def test_without_marks_an_ensemble_is_right_and_says_once_that_it_is_slower(monkeypatch):
+    p = np.linspace(-0.9, 1.1, 40)
+    solve = lambda field: ensemble.final(field, Modes.of(p=p, s=0.3, tau=0.2), PARAMS, 20.0)
+    usual = solve(fields.modes)
+    monkeypatch.setattr(xla, "marks", frozenset())
+    xla.tell_that_marks_are_missing.cache_clear()
+    with pytest.warns(UserWarning, match=f"jaxlib {jaxlib.__version__}.*slower"):
+        plain = solve(lambda t, y, args: fields.modes(t, y, args))
+    assert np.allclose(plain.y.p, usual.y.p, rtol=1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve(lambda t, y, args: fields.modes(t, y, args))
