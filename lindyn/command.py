@@ -59,11 +59,14 @@ def run(
         return DONE
 
 
-def start(*, double: bool = True) -> None:
+def start(*, double: bool = True, accelerator: bool = False) -> None:
     """Double precision, if so wanted, and programs that are compiled once for all runs.
 
-    They are kept in the user's cache folder, apart for each kind of processor, unless JAX has
-    been told otherwise: by JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=0.
+    Without `accelerator` the processor does the work, unless JAX_PLATFORMS says otherwise: a
+    picture is not worth a GPU's start and memory.
+
+    Programs are kept in the user's cache folder, apart for each kind of processor, unless JAX
+    has been told otherwise: by JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=0.
     """
     import jax
 
@@ -71,6 +74,8 @@ def start(*, double: bool = True) -> None:
     gc.set_threshold(100_000)
     if double:
         jax.config.update("jax_enable_x64", True)
+    if not accelerator and not jax.config.values["jax_platforms"]:
+        jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if jax.config.values["jax_compilation_cache_dir"] is None:

@@ -124,7 +124,7 @@ def sweep(config: Config) -> int:
     content = {"version": about["version"], "setting": dataclasses.asdict(setting)}
     each = max(1, config.chunk // setting.starts)
     chunks = Chunks(files["npz"], content, setting.cells, each)
-    command.start()
+    command.start(accelerator=True)
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices that it has
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     if config.dry_run:
