@@ -38,7 +38,7 @@ def _main(config: Config) -> int:
     check(config)
     _check_folder(config)
     _host_devices(config)
-    command.start(double=config.precision == "float64")
+    command.start(double=config.precision == "float64", accelerator=True)
     devices = _devices(config)
 
     import jax
@@ -50,6 +50,7 @@ def _main(config: Config) -> int:
     found = source.of(config)
     source.check_batch(config, found, len(devices))
     _make_folder(config)
+    say(f"on {len(devices)} x {devices[0].device_kind}")
     run = loop.prepare(config, found, devices, say)
     run.folder.write("config.json", _plain(config))
     run.folder.write("environment.json", _environment(devices, found.checksum))
@@ -163,21 +164,28 @@ def _plain(config):
 
 def _environment(devices, checksum) -> dict[str, Any]:
     names = ("lindyn", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=pathlib.Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return dict(
         python=platform.python_version(),
-        versions={name: importlib.metadata.version(name) for name in names},
+        versions={name: _version(name) for name in names},
         platform=devices[0].platform,
         devices=[device.device_kind for device in devices],
-        commit=commit.stdout.strip() or None,
+        commit=_commit(),
         data_checksum=checksum,
     )
+
+
+def _version(name):
+    """None for what runs from a checkout, without being installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+
+
+def _commit():
+    """None without git, or outside a checkout."""
+    command = ["git", "rev-parse", "HEAD"]
+    how = dict(cwd=pathlib.Path(__file__).parent, capture_output=True, text=True)
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, **how, check=False).stdout.strip() or None
 
 
 def _show(config, summary):

@@ -289,9 +289,10 @@ def _gaussians(n, sigma, reach):
     """Weights of n pixels in each: a pixel stands for its two mirror images too."""
     to, pixel = jnp.arange(n)[:, None], jnp.arange(n)[None]
     distance = jnp.stack([pixel - to, pixel + to, 2 * (n - 1) - pixel - to])
-    weights = jnp.where(jnp.abs(distance) <= reach, jnp.exp(-0.5 * (distance / sigma) ** 2), 0)
-    # The pixels at the ends are their own images.
-    weights = weights.at[1, :, 0].set(0).at[2, :, -1].set(0).sum(axis=0)
+    counted = np.ones((3, 1, n), bool)
+    counted[1, :, 0] = counted[2, :, -1] = False  # the pixels at the ends are their own images
+    counted = counted & (jnp.abs(distance) <= reach)
+    weights = jnp.where(counted, jnp.exp(-0.5 * (distance / sigma) ** 2), 0).sum(axis=0)
     return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 

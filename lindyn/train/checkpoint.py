@@ -4,7 +4,7 @@ import hashlib
 import pathlib
 import shutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -44,9 +44,9 @@ class Checkpoints:
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: PyTree) -> None:
-        """Does nothing for a step that is there, and in all processes but the first."""
-        if jax.process_index() != 0 or step in self._manager.all_steps():
+    def write(self, step: int, state: PyTree) -> None:
+        """A state `on_host`, by the first process. Does nothing for a step that is there."""
+        if step in self._manager.all_steps():
             return
         arrays = _named(state)
         about = {"sha256": _digest(arrays), "arrays": len(arrays)}
@@ -89,14 +89,14 @@ class Checkpoints:
         return arrays
 
 
+def on_host(state: State) -> State:
+    """A copy, that no later step can change: of all devices, this process' first has it."""
+    first = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
+    return jax.tree.map(np.array, jax.device_get(jax.tree.map(first, state)))
+
+
 def _named(state: PyTree) -> dict[str, np.ndarray]:
-    leaves = jax.tree.leaves(state)
-    return {f"{i:05d}": _on_host(x) for i, x in enumerate(leaves)}
-
-
-def _on_host(x: Any) -> np.ndarray:
-    """A copy: of what is the same on all devices, this process' first one."""
-    return np.array(x.addressable_data(0) if isinstance(x, jax.Array) else x)
+    return {f"{i:05d}": x for i, x in enumerate(jax.tree.leaves(state))}
 
 
 def _filled(like, arrays, place):

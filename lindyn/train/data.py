@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Int32, UInt8
+from jaxtyping import Int32, UInt8
 
 from lindyn.command import UsageError
 from lindyn.train import pickled
@@ -118,11 +116,15 @@ def digits() -> Images:
 
 
 @functools.lru_cache(maxsize=4)
-def order(n: int, *, seed: int, epoch: int) -> Int32[Array, " n"]:
-    """A permutation of n images, the same on every kind of device."""
-    with jax.ensure_compile_time_eval():
+def order(n: int, *, seed: int, epoch: int) -> Int32[np.ndarray, " n"]:
+    """A permutation of n images, the same on every kind of device.
+
+    It is drawn on the host's processor: another device may have steps to do first.
+    """
+    host = jax.local_devices(backend="cpu")[0]
+    with jax.ensure_compile_time_eval(), jax.default_device(host):
         key = jr.fold_in(jr.key(seed, impl="threefry2x32"), ORDER)
-        return jr.permutation(jr.fold_in(key, epoch), n).astype(jnp.int32)
+        return np.asarray(jr.permutation(jr.fold_in(key, epoch), n), np.int32)
 
 
 def steps_per_epoch(n: int, batch: int) -> int:
@@ -132,15 +134,10 @@ def steps_per_epoch(n: int, batch: int) -> int:
     return n // batch
 
 
-def batch_indices(n: int, batch: int, *, seed: int, step: int) -> Int32[Array, " batch"]:
+def batch_indices(n: int, batch: int, *, seed: int, step: int) -> Int32[np.ndarray, " batch"]:
     """The images of one step's batch, over all devices; steps count from 0."""
     epoch, place = divmod(step, steps_per_epoch(n, batch))
-    return _part(order(n, seed=seed, epoch=epoch), place * batch, batch)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _part(x, start, size):
-    return lax.dynamic_slice_in_dim(x, start, size)
+    return order(n, seed=seed, epoch=epoch)[place * batch : (place + 1) * batch]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ The seed and the step alone decide a batch, whatever decodes it: grain keeps the
 
 import atexit
 import contextlib
-import functools
 import hashlib
 import multiprocessing
 import os
@@ -159,12 +158,7 @@ _one_at_a_time = threading.Lock()
 
 def _order(n, seed, epoch):
     with _one_at_a_time:  # of many threads that start an epoch, one sorts
-        return _known_order(n, seed, epoch)
-
-
-@functools.lru_cache(maxsize=4)
-def _known_order(n, seed, epoch):
-    return np.asarray(order(n, seed=seed, epoch=epoch))
+        return order(n, seed=seed, epoch=epoch)
 
 
 def _decoded(image, start, stop, batch, workers) -> Generator[np.ndarray, None, None]:

@@ -116,8 +116,9 @@ class BatchNorm(eqx.Module):
         axes = tuple(range(x.ndim - 1))
         count = math.prod(x.shape[:-1])
         everywhere = lambda v: v
-        if self.axis_name is not None:
-            count = count * lax.axis_size(self.axis_name)
+        devices = 1 if self.axis_name is None else lax.axis_size(self.axis_name)
+        if devices > 1:
+            count = count * devices
             everywhere = lambda v: lax.pmean(v, self.axis_name)
         mean = everywhere(jnp.mean(x, axes))
         # About the global mean: an error in it, when it is large, enters only squared.

@@ -4,7 +4,9 @@ import dataclasses
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +17,7 @@ from jaxtyping import PyTree
 
 from lindyn.command import progress
 from lindyn.train import evaluate, record, setup, source, weights
-from lindyn.train.checkpoint import Checkpoints
+from lindyn.train.checkpoint import Checkpoints, on_host
 from lindyn.train.config import Config
 from lindyn.train.step import Method, Record, TrainState, everywhere, parallel
 
@@ -74,22 +76,23 @@ def train(run: Run) -> dict[str, Any]:
         run.folder.forget_after(step)
         if step == 0:
             _evaluate(run, 0)
-        with _signals() as told:
-            _steps(run, step, checkpoints, told)
+        with _signals() as told, _writer() as writer:
+            _steps(run, step, checkpoints, writer, told)
         return _summary(run)
     except NotFinite:
-        checkpoints.save(int(run.state.step), run.state)
+        if run.folder.writes:
+            checkpoints.write(int(run.state.step), on_host(run.state))
         raise
     finally:
         checkpoints.close()
 
 
-def _steps(run, first, checkpoints, told):
+def _steps(run, first, checkpoints, writer, told):
     config, each = run.config, run.config.steps_per_call
     advance = parallel(run.devices, run.source.resident, static=run.static, method=run.method)
     starts = range(first, run.steps, each)
     calls = run.source.calls(first, run.steps, run.devices)
-    late = _Late(run)
+    late = _Late(run, writer)
     for start in progress(starts, "steps" if each == 1 else "calls", lambda _: late.told):
         images, chosen = next(calls)
         run.state, measured = advance(run.state, images, chosen)
@@ -101,7 +104,8 @@ def _steps(run, first, checkpoints, told):
         due = lambda every, start=start, step=step: every and start // every < step // every
         if last or told.is_set() or due(config.checkpoint_every):
             late.flush()
-            checkpoints.save(step, run.state)
+            if run.folder.writes:
+                writer(checkpoints.write, step, on_host(run.state))
         if told.is_set():
             raise Interrupted(f"interrupted at step {step}; --resume goes on from there")
         if last or due(config.evaluate_every * run.per_epoch):
@@ -109,11 +113,40 @@ def _steps(run, first, checkpoints, told):
     calls.close()
 
 
+class _Writer:
+    """Does one thing after the other in a thread of its own, so that the device goes on."""
+
+    MOST = 4  # that wait
+
+    def __init__(self, thread: ThreadPoolExecutor):
+        self._thread, self._waiting = thread, deque()
+
+    def __call__(self, write: Callable, *args: Any) -> None:
+        """Raises what an earlier call has raised."""
+        self.wait(self.MOST)
+        self._waiting.append(self._thread.submit(write, *args))
+
+    def wait(self, most: int = 0) -> None:
+        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
+            self._waiting.popleft().result()
+
+
+@contextmanager
+def _writer() -> Iterator[_Writer]:
+    with ThreadPoolExecutor(1) as thread:
+        writer = _Writer(thread)
+        try:
+            yield writer
+        finally:
+            writer.wait()
+
+
 class _Late:
     """Reads what a call has measured after the next has begun, so that the device goes on."""
 
-    def __init__(self, run: Run):
-        self._run, self._waiting, self._losses = run, None, []
+    def __init__(self, run: Run, writer: _Writer):
+        self._run, self._writer = run, writer
+        self._waiting, self._losses = None, []
         self._since, self._images = time.perf_counter(), 0
         self.told = ""
 
@@ -126,8 +159,8 @@ class _Late:
         if self._waiting is None:
             return
         (start, step, measured), self._waiting = self._waiting, None
-        on_host = lambda x: np.asarray(x.addressable_data(0))
-        loss, gradient = on_host(measured.loss), on_host(measured.gradient)
+        read = lambda x: np.asarray(x.addressable_data(0))
+        loss, gradient = read(measured.loss), read(measured.gradient)
         for name, values in (("loss", loss), ("gradient", gradient)):
             if not np.isfinite(values).all():
                 bad = start + int(np.flatnonzero(~np.isfinite(values))[0])
@@ -139,17 +172,21 @@ class _Late:
             self._record(step, measured, float(gradient[-1]))
 
     def _record(self, step, measured, gradient):
-        run, now = self._run, time.perf_counter()
+        now = time.perf_counter()
         rate = self._images / (now - self._since)
         self._since, self._images = now, 0
+        loss, self._losses = float(np.mean(self._losses)), []
+        entry = dict(step=step, epoch=step / self._run.per_epoch, loss=loss, gradient=gradient)
+        self._writer(self._write, measured, entry, rate)
+
+    def _write(self, measured, entry, rate):
+        run = self._run
         arrays, told = record.spectrum(measured, 2 * run.config.batch)
         if run.config.model == "linear":
             arrays |= record.weights(measured)
-        loss, self._losses = float(np.mean(self._losses)), []
-        run.folder.keep(f"spectra/{step:08d}.npz", arrays)
-        entry = dict(step=step, epoch=step / run.per_epoch, loss=loss, gradient=gradient)
+        run.folder.keep(f"spectra/{entry['step']:08d}.npz", arrays)
         run.folder.add("metrics.jsonl", entry | told | dict(images_per_second=rate))
-        self.told = f"loss {loss:.4f}, {rate:.0f} images/s, {told['verdict']}"
+        self.told = f"loss {entry['loss']:.4f}, {rate:.0f} images/s, {told['verdict']}"
 
 
 def _evaluate(run, step):

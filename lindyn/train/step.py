@@ -182,37 +182,37 @@ def _advance(images, state, chosen, *, static, method):
     (value, (norm, target_norm, found)), gradient = jax.value_and_grad(loss, has_aux=True)(
         state.params
     )
-    value, gradient, found = lax.pmean((value, gradient, found), DEVICE)
+    if lax.axis_size(DEVICE) > 1:
+        value, gradient, found = lax.pmean((value, gradient, found), DEVICE)
     if method.rule is not None:  # Wp has no gradient then
         gradient = eqx.tree_at(lambda g: g.predictor, gradient, replace_fn=_zeros)
     size = optax.tree_utils.tree_norm(gradient)
     good = state.good & jnp.isfinite(value) & jnp.isfinite(size)
+    # Not `lax.cond`, for which a GPU would wait for the host in each step.
+    kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
 
-    def moved():
-        updates, opt = method.optimiser.update(gradient, state.opt, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
-        target = state.target
-        if method.keep is not None:
-            target = byol.moved(target, params.branch, method.keep(state.step))
-        memory = _memory(state.step, method)
-        running, running_cross = byol.moved(
-            (state.F, state.cross), (found.F, found.cross), memory
-        )
-        params = _predictor(params, static, running, running_cross, state.step, method)
-        return TrainState(
-            step=state.step + 1,
-            params=params,
-            norm=norm,
-            target=target,
-            target_norm=target_norm,
-            opt=opt,
-            F=running,
-            cross=running_cross,
-            good=good,
-        )
-
+    updates, opt = method.optimiser.update(gradient, state.opt, state.params)
+    params: Any = optax.apply_updates(state.params, updates)
+    target = state.target
+    if method.keep is not None:
+        target = byol.moved(target, params.branch, method.keep(state.step))
+    memory = _memory(state.step, method)
+    correlations = state.F, state.cross
+    F, cross = kept(byol.moved(correlations, (found.F, found.cross), memory), correlations)
+    params = _predictor(params, static, F, cross, state.step, method)
+    moved = TrainState(
+        step=state.step + 1,
+        params=params,
+        norm=norm,
+        target=target,
+        target_norm=target_norm,
+        opt=opt,
+        F=F,
+        cross=cross,
+        good=good,
+    )
     stopped = eqx.tree_at(lambda s: s.good, state, good)
-    return lax.cond(good, moved, lambda: stopped), (value, size, found)
+    return kept(moved, stopped), (value, size, found)
 
 
 def _memory(step, method):
@@ -278,7 +278,9 @@ def _predictor(params, static, F, cross, step, method):
         weight = lambda params: params.predictor.weight
         old = weight(params)
         use = lambda: method.rule(F, cross).astype(old.dtype)
-        Wp = lax.cond(step % method.every == 0, use, lambda: old)
+        Wp = (
+            use() if method.every == 1 else lax.cond(step % method.every == 0, use, lambda: old)
+        )
         return eqx.tree_at(weight, params, Wp)
     if method.symmetric:
         whole = byol.symmetrised(eqx.combine(params.predictor, static.predictor))
