@@ -1,22 +1,34 @@
-"""The ensemble's kernel on a GPU against diffrax under vmap on the same card.
+"""The ensemble on a GPU: are its kernel's solves right, and what does one cost?
 
-    python benchmarks/gpu.py --solves 1000 10000 100000 1000000 --json gpu.json
+    python benchmarks/gpu.py kernel --json kernel.json
+    python benchmarks/gpu.py ensembles --solves 10000 100000 1000000 --json ensembles.json
 
-The workload, the contestants and the error are those of `ensemble.py`: rtol 1e-8 in float64,
-and 1e-5 in float32 (with the atol a hundredth of it). `lindyn-xla` is the loop that runs where
-there is no kernel. The arithmetic of a step is what XLA counts in it, and the peak that of the
-card's vector units. The processor of the same machine is timed in a process of its own, for
-the number of solves from which the card is the faster.
+The workload is that of `ensemble.py`, at rtol 1e-8 in float64 and 1e-5 in float32, atol a
+hundredth of it. `kernel` holds ends, ends with an event and saved states against those that the
+processor finds at rtol 1e-12 in float64, from starts that float32 holds too. `ensembles` takes
+the time of
+
+    lindyn        from NumPy to NumPy
+    alone         its compiled program, on problems that lie on the card already
+    lindyn-xla    the loop that runs where there is no kernel
+    diffrax-vmap  Tsit5 under one vmap, of a million solves at most
+    processor     lindyn on the processor of this machine, in a process of its own (float64)
+
+in turn, except for the second and the last. The arithmetic is what XLA counts in a step, and
+the peak that of the card's vector units.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
 import ensemble as workload
 import jax
@@ -25,7 +37,7 @@ import numpy as np
 import timing
 from tsit5 import END
 
-from lindyn import engine, ensemble, fields, lanes
+from lindyn import engine, ensemble, fields, kernel as pallas, lanes
 from lindyn.fields import Modes
 from lindyn.taylor import Program
 
@@ -36,21 +48,47 @@ PEAK = {  # operations a second of the vector units, a fused one counted as two
     "A100": {"float64": 9.7e12, "float32": 19.5e12},
 }
 RTOL = {"float64": 1e-8, "float32": 1e-5}
+MOST = {"diffrax-vmap": 10**6}
+PATIENCE = 3.0  # seconds of a call after which there is no other
+TIMES = np.linspace(0.0, END, 11)
+
+
+def event(t, y, params):
+    """1 where the encoder has become small, 2 where it has become large."""
+    return jnp.where(y.w < 0.1, 1, jnp.where(y.w > 0.9, 2, 0))
+
+
+@contextlib.contextmanager
+def programs(change):
+    """Within it the engine compiles `change(compile, plan)` for a plan."""
+    real = engine.compiled
+    engine.compiled = functools.partial(change, real)
+    try:
+        yield
+    finally:
+        engine.compiled = real
 
 
 def with_lindyn(problem, rtol):
-    y0, params = Modes(*problem.start), workload.parameters(problem.rates)
-    ends = ensemble.final(fields.modes, y0, params, END, rtol=rtol, atol=rtol / 100)
+    ends = final(problem, rtol)
     return jax.tree.leaves(ends.y), ends.steps
 
 
+def final(problem, rtol, atol=None, event=None):
+    y0, params = Modes(*problem.start), workload.parameters(problem.rates)
+    tolerances = dict(rtol=rtol, atol=rtol / 100 if atol is None else atol)
+    return ensemble.final(fields.modes, y0, params, END, event=event, **tolerances)
+
+
+def states(problem, rtol, atol=None):
+    y0, params = Modes(*problem.start), workload.parameters(problem.rates)
+    atol = rtol / 100 if atol is None else atol
+    return ensemble.states(fields.modes, y0, params, TIMES, rtol=rtol, atol=atol)
+
+
 def without_kernel(problem, rtol):
-    real = engine.compiled
-    engine.compiled = lambda plan: real(plan._replace(kernel=False))
-    try:
+    with programs(lambda compile, plan: compile(plan._replace(kernel=False))):
         return with_lindyn(problem, rtol)
-    finally:
-        engine.compiled = real
 
 
 def with_diffrax(problem, rtol):
@@ -64,6 +102,23 @@ CONTESTANTS = {
     "lindyn-xla": without_kernel,
     "diffrax-vmap": with_diffrax,
 }
+
+
+def alone(problem, rtol):
+    """Seconds a solve of the compiled program, on as many problems as one call of it takes."""
+    kept = []
+
+    def keep(compile, plan):
+        kept.append(compile(plan))
+        return lambda *given: kept.append(given) or kept[-2](*given)
+
+    problem = problem.first(ensemble.CHUNK)
+    with programs(keep):
+        with_lindyn(problem, rtol)
+    run, given = kept[-2:]
+    on_card = jax.device_put(given)
+    times = timing.per_call(lambda: run(*on_card), jax.block_until_ready, 0.2, 3)
+    return min(times) / problem.start.shape[1]
 
 
 def operations(dtype):
@@ -87,21 +142,157 @@ def operations(dtype):
         return jax.jit(step).lower(*arguments).cost_analysis()["flops"] / solves
 
 
-def compare(dtype, options):
+# Is the kernel right?
+
+
+def kernel(options, keep):
+    """Each way of calling, in both precisions, against the processor."""
+    problem = problems(options)
+    exact, found = from_processor(options), {}
+    for dtype, rtol in RTOL.items():
+        rounded = workload.Problem(*(x.astype(dtype) for x in problem))
+        cases = {
+            "ends": functools.partial(final, rounded, rtol),
+            "event": functools.partial(final, rounded, rtol, event=event),
+            "states": functools.partial(states, rounded, rtol),
+        }
+        for name, run in cases.items():
+            key = f"{name}, {dtype}"
+            found[key] = judged(*watched(run), exact, name)
+            show_judged(key, found[key])
+            keep(found)
+    return found
+
+
+def problems(options):
     problem = workload.random(max(options.solves), options.seed)
+    return workload.Problem(*(x.astype(np.float32).astype(float) for x in problem))
+
+
+def watched(run):
+    """What it gives, whether a kernel of its own gave it, and the warnings."""
+    plans, real = [], pallas.run
+    traced = lambda *given, **more: plans.append(None) or real(*given, **more)
+    pallas.run = traced
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with programs(lambda compile, plan: plans.append(plan) or compile(plan)):
+                ends = run()
+    finally:
+        pallas.run = real
+    # It is traced for the last plan, which is another one if the first did not compile.
+    kernel = None in plans and [plan for plan in plans if plan][-1].kernel
+    return ends, kernel, sorted({str(each.message) for each in caught})
+
+
+def judged(ends, kernel, said, exact, name):
+    ys = np.stack([np.asarray(y, float) for y in jax.tree.leaves(ends.y)])
+    true = exact[name]
+    good = np.isfinite(ys).all(axis=tuple({0, *range(2, ys.ndim)}))
+    same = good & (ends.label == exact[f"{name} label"])
+    apart = np.abs(ys - true)[:, same]
+    return {
+        "solves": len(good),
+        "failed": int(np.sum(~good)),
+        "kernel": kernel,
+        "warnings": said,
+        "relative error": float(np.linalg.norm(apart) / np.linalg.norm(true[:, same])),
+        "worst error": float(apart.max()),
+        "labels that agree": float(np.mean(same)),
+        "labels": np.bincount(ends.label).tolist(),
+        "worst time": float(np.abs(ends.t - exact[f"{name} t"])[same].max()),
+        "steps": float(np.mean(ends.steps)),
+        "rejected": float(np.mean(ends.rejected)),
+        "wasted": ends.wasted,
+    }
+
+
+def on_gpu():
+    return jax.devices()[0].platform == "gpu"
+
+
+def show_judged(name, each):
+    print(
+        f"{name}: relative error {each['relative error']:.1e}, worst {each['worst error']:.1e},"
+        f" {each['failed']} of {each['solves']} failed, kernel {each['kernel']},"
+        f" labels {each['labels that agree']:.2%}, times {each['worst time']:.1e}",
+        flush=True,
+    )
+
+
+def from_processor(options):
+    """The same by a process without the card, as arrays by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "exact.npz"
+        command = [sys.executable, __file__, "exact", "--json", str(file)]
+        command += ["--seed", str(options.seed), "--solves", *map(str, options.solves)]
+        subprocess.run(command, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        with np.load(file) as arrays:
+            return dict(arrays)
+
+
+def exact(options):
+    problem, tight = problems(options), (1e-12, 1e-14)
+    cases = {
+        "ends": final(problem, *tight),
+        "event": final(problem, *tight, event=event),
+        "states": states(problem, *tight),
+    }
+    arrays = {}
+    for name, ends in cases.items():
+        arrays[name] = np.stack(jax.tree.leaves(ends.y))
+        arrays |= {f"{name} t": ends.t, f"{name} label": ends.label}
+    np.savez(options.json, **arrays)
+
+
+# What does a solve cost?
+
+
+def ensembles(options, keep):
+    """Precisions and sizes, small first; the processor after float64."""
+    problem, found = workload.random(max(options.solves), options.seed), {}
     sample = problem.first(min(options.sample, *options.solves))
-    exact = [y[:, -1] for y in workload.reference(sample, np.array([0.0, END]))]
+    true = [y[:, -1] for y in workload.reference(sample, np.array([0.0, END]))]
+    for dtype in RTOL:
+        for solves, each in compare(problem, true, dtype, options):
+            found.setdefault(dtype, {})[solves] = each
+            keep(found)
+        if dtype == "float64":
+            found["processor"] = on_processor(options)
+            keep(found)
+    times = {n: found["float64"][n]["contestants"]["lindyn"] for n in found["processor"]}
+    cost = lambda n: 1e6 * times[n]["seconds a solve"]
+    faster = [n for n, us in found["processor"].items() if cost(n) < us]
+    found["faster than the processor from"] = min(faster, default=None)
+    keep(found)
+    print(f"the card is faster than the processor from {min(faster, default='no')} solves")
+    return found
+
+
+def compare(problem, true, dtype, options):
     problem = workload.Problem(*(x.astype(dtype) for x in problem))
-    found = {}
+    card = jax.devices()[0].device_kind
+    peak = next((each[dtype] for name, each in PEAK.items() if name in card), None)
     for solves in sorted(options.solves):
-        part = problem.first(solves)
+        part, rtol = problem.first(solves), RTOL[dtype]
         jobs = {
-            name: functools.partial(run, part, RTOL[dtype]) for name, run in CONTESTANTS.items()
+            name: functools.partial(run, part, rtol)
+            for name, run in CONTESTANTS.items()
+            if solves <= MOST.get(name, solves)
         }
         sizes = dict.fromkeys(jobs, solves)
-        found[solves] = timing.compared(jobs, sizes, options.rounds, exact)
-        timing.show(found[solves], solves, f"{solves} solves in {dtype}", "us")
-    return found
+        found = timing.compared(jobs, sizes, options.rounds, true, PATIENCE)
+        timing.show(found, solves, f"{solves} solves in {dtype}", "us")
+        each = {"contestants": found, "alone": {"seconds a solve": alone(part, rtol)}}
+        for name, timed in (("whole", found["lindyn"]), ("alone", each["alone"])):
+            rate = operations(dtype) * found["lindyn"]["steps"] / timed["seconds a solve"]
+            share = f", {rate / peak:.1%} of the peak" if peak else ""
+            each[f"operations a second, {name}"] = rate
+            each[f"of the peak, {name}"] = rate / peak if peak else None
+            us = 1e6 * timed["seconds a solve"]
+            print(f"{name}: {us:.3g} us, {rate / 1e12:.3g} TF/s that advance a solve{share}")
+        yield solves, each
 
 
 def on_processor(options):
@@ -109,48 +300,51 @@ def on_processor(options):
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "cpu.json")
         command = [sys.executable, os.path.join(os.path.dirname(__file__), "ensemble.py")]
-        command += ["--only", "lindyn", "--rounds", "3", "--json", file, "--solves"]
-        command += map(str, options.solves)
+        command += ["--only", "lindyn", "--rounds", "3", "--sample", "10"]
+        command += ["--seed", str(options.seed), "--json", file]
+        command += ["--solves", *map(str, options.solves)]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        with open(file) as stream:
-            found = json.load(stream)["solves"]
+        subprocess.run(command, check=True, env=environment)
+        found = json.loads(pathlib.Path(file).read_text())["solves"]
     return {int(n): 1e6 * each["lindyn"]["seconds a solve"] for n, each in found.items()}
 
 
 def main():
+    options = parse()
+    jax.config.update("jax_enable_x64", True)
+    if options.section == "exact":
+        exact(options)
+        return
+    if not on_gpu() and not options.without:
+        sys.exit("gpu.py: JAX sees no GPU here")
+    card = jax.devices()[0].device_kind
+    about = timing.facts(("scipy",), card=card, seed=options.seed, solves=options.solves)
+    report = {"about": about}
+
+    def keep(found):  # what is there if the time runs out
+        if options.json:
+            timing.write(options.json, report | {options.section: found})
+
+    {"kernel": kernel, "ensembles": ensembles}[options.section](options, keep)
+
+
+def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--solves", type=int, nargs="+", default=[10**k for k in range(3, 7)])
+    add("section", choices=("kernel", "ensembles", "exact"), help="exact: kernel's reference")
+    add("--solves", type=int, nargs="+", help="sizes (kernel 2000; 10^4 to 10^7)")
     add("--rounds", type=int, default=3, help="calls of each contestant after its first (3)")
-    add("--sample", type=int, default=200, help="lanes held against the reference (200)")
+    add("--sample", type=int, default=100, help="lanes held against the reference (100)")
     add("--seed", type=int, default=int(time.time()), help="of the problems (the clock)")
-    add("--json", metavar="FILE", help="write all numbers")
+    add("--without", action="store_true", help="goes on where there is no GPU")
+    add("--json", metavar="FILE", help="write all numbers (exact: arrays)")
     options = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
-    card = jax.devices()[0]
-    about = timing.facts(("scipy",), card=card.device_kind, seed=options.seed)
-    if card.platform != "gpu":
-        sys.exit("gpu.py: JAX sees no GPU here")
-    peaks = next((peak for name, peak in PEAK.items() if name in card.device_kind), {})
-    report = {"about": about, "processor": on_processor(options)}
-    for dtype in RTOL:
-        found = report[dtype] = compare(dtype, options)
-        most = found[max(found)]["lindyn"]
-        rate = operations(dtype) * most["steps"] / most["seconds a solve"]
-        report[f"{dtype} operations a second"] = rate
-        share = f", {rate / peaks[dtype]:.1%} of the peak" if peaks else ""
-        print(f"{dtype}: {rate / 1e12:.2f} TF/s that advance a solve{share}")
-        if options.json:  # what is there if the time runs out
-            timing.write(options.json, report)
-    faster = [
-        n
-        for n, each in report["float64"].items()
-        if 1e6 * each["lindyn"]["seconds a solve"] < report["processor"][n]
-    ]
-    print(f"the card is faster than the processor from N = {min(faster, default='none')}")
+    if options.solves is None:
+        sizes = [10**k for k in range(4, 8)]
+        options.solves = sizes if options.section == "ensembles" else [2000]
+    return options
 
 
 if __name__ == "__main__":

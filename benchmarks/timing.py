@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import platform
 import statistics
@@ -35,8 +36,11 @@ class Timing:
         return max(self.first - self.median, 0.0)
 
 
-def interleaved(jobs, rounds):
-    """`Timing` of each of the named functions, all called once and then in turn."""
+def interleaved(jobs, rounds, patience=math.inf):
+    """`Timing` of each of the named functions, all called once and then in turn.
+
+    One whose last call took more than `patience` seconds has had its turns.
+    """
     timings = {}
     for name, job in jobs.items():
         _say(f"first call of {name}")
@@ -45,9 +49,33 @@ def interleaved(jobs, rounds):
     for turn in range(rounds):
         _say(f"round {turn + 1} of {rounds}")
         for name, job in jobs.items():
-            timings[name].times.append(_timed(job)[0])
+            if max(timings[name].times[-1:], default=0) <= patience:
+                timings[name].times.append(_timed(job)[0])
     _say("")
     return timings
+
+
+def sample(run, wait, count):
+    """Seconds of so many calls, where only the last is waited for."""
+    begin = time.perf_counter()
+    for _ in range(count):
+        value = run()
+    wait(value)
+    return time.perf_counter() - begin
+
+
+def calls(run, wait, least):
+    """How many calls take `least` seconds together; they are warm after that."""
+    count = 1
+    while (seconds := sample(run, wait, count)) < least:
+        count = min(1 + math.ceil(1.1 * count * least / seconds), 8 * count)
+    return count
+
+
+def per_call(run, wait, least=0.3, samples=5):
+    """Seconds of one call, from samples of `least` seconds or more."""
+    count = calls(run, wait, least)
+    return [sample(run, wait, count) / count for _ in range(samples)]
 
 
 def ratio(times, base, scale=1.0):
@@ -68,12 +96,12 @@ def errors(ends, exact):
     return np.concatenate(apart, axis=1).max(axis=1)
 
 
-def compared(jobs, sizes, rounds, exact):
+def compared(jobs, sizes, rounds, exact, patience=math.inf):
     """Numbers for each contestant that gives the leaves of its ends, and its steps.
 
     `sizes` says how many solves each does. The ratio is to lindyn, for one solve.
     """
-    timings = interleaved(jobs, rounds)
+    timings = interleaved(jobs, rounds, patience)
     found = {}
     for name, each in timings.items():
         ends, steps = each.result
@@ -89,7 +117,9 @@ def compared(jobs, sizes, rounds, exact):
         }
         if "lindyn" in timings:
             scale = sizes["lindyn"] / sizes[name]
-            found[name]["ratio"] = ratio(each.times, timings["lindyn"].times, scale)
+            base = timings["lindyn"].times
+            both = min(len(each.times), len(base))
+            found[name]["ratio"] = ratio(each.times[:both], base[:both], scale)
     return found
 
 
@@ -155,9 +185,12 @@ def table(heads, rows):
 
 
 def write(file, found):
-    with open(file, "w") as stream:
+    """All of it or nothing, whenever the process may be ended."""
+    part = f"{file}.part"
+    with open(part, "w") as stream:
         json.dump(found, stream, indent=1)
         stream.write("\n")
+    os.replace(part, file)
 
 
 def _timed(job):
