@@ -60,8 +60,7 @@ class Training:
         shape = dict(batch=options.batch, precision=options.precision)
         self.config = Config(**NETWORKS[options.network], **shape, **changes)
         self.method = setup.method(self.config, 1000, 100)
-        with jax.default_device(jax.devices("cpu")[0]):  # draws compile faster there
-            state, self.static = setup.start(self.config, self.method, self.pixels)
+        state, self.static = setup.start(self.config, self.method, self.pixels)
         self.state = step.everywhere(state, devices)
         random = np.random.default_rng(0).integers
         shape = (4 * options.batch, self.pixels, self.pixels, 3)

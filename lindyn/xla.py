@@ -14,6 +14,8 @@ from typing import ParamSpec, TypeVar
 import jax
 import jaxlib
 from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import Literal
+from jax.interpreters import partial_eval
 from jaxtyping import PyTree
 
 
@@ -23,7 +25,7 @@ VECTORS: dict[str, int | bool | str] = {"xla_cpu_prefer_vector_width": 512}
 
 ONE_FUNCTION, STORED = "one function", "stored"
 ALL = frozenset((ONE_FUNCTION, STORED))
-PROVEN = {"0.10.2": ALL, "0.12.0.1": ALL}  # releases of jaxlib
+PROVEN = {"0.10.2": ALL, "0.11.2": ALL, "0.12.0.1": ALL}  # releases of jaxlib
 marks = PROVEN.get(jaxlib.__version__, frozenset())  # that are set
 
 
@@ -34,7 +36,12 @@ def one_function(run: Callable) -> Callable:
     """
     if ONE_FUNCTION not in marks:
         return run
-    return _marked(run, inlineable="false", xla_cpu_small_call="true")
+
+    def call(*args):
+        reads, values = _used(run, args)
+        return _marked(reads, inlineable="false", xla_cpu_small_call="true")(*values)
+
+    return call
 
 
 def stored(tree: PyTree) -> PyTree:
@@ -79,6 +86,32 @@ def _marked(run, **marks):
             return inner(*args)
 
     return call
+
+
+def _used(run: Callable, args: tuple) -> tuple[Callable, list]:
+    """`run(*args)` as a function of only those values that it reads, and these values.
+
+    XLA of jaxlib 0.11.2 aborts on a marked call with a parameter that nothing reads.
+    """
+    leaves, structure = jax.tree.flatten(args)
+    whole = lambda *leaves: run(*jax.tree.unflatten(structure, leaves))
+    closed, shape = jax.make_jaxpr(whole, return_shape=True)(*leaves)
+    jaxpr, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    read = {x for eqn in jaxpr.eqns for x in eqn.invars if not isinstance(x, Literal)}
+    read |= {x for x in jaxpr.outvars if not isinstance(x, Literal)}
+    outer = [
+        value for x, value in zip(jaxpr.constvars, closed.consts, strict=True) if x in read
+    ]
+    inner = [value for value, is_used in zip(leaves, used, strict=True) if is_used]
+
+    def reads(*values):
+        given = iter(values)
+        consts = [next(given) if x in read else None for x in jaxpr.constvars]
+        return jax.tree.unflatten(
+            jax.tree.structure(shape), jax.core.eval_jaxpr(jaxpr, consts, *given)
+        )
+
+    return reads, outer + inner
 
 
 _identity = _marked(lambda tree: tree, inlineable="false")

@@ -57,7 +57,16 @@ def method(config: Config, steps: int, epoch: int) -> Method:
 
 
 def start(config: Config, method: Method, pixels: int) -> tuple[TrainState, PyTree]:
-    """The state before the first step, and what is static of the online network."""
+    """The state before the first step, and what is static of the online network.
+
+    Drawn on the host's processor: the same for every kind of device, and an accelerator would
+    compile a program for each shape.
+    """
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return _start(config, method, pixels)
+
+
+def _start(config, method, pixels):
     stem = config.stem
     if stem == "auto":
         stem = "cifar" if pixels < 64 else "imagenet"
