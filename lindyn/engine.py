@@ -233,7 +233,7 @@ def compiled(plan: Plan) -> Callable:
         check_vma=False,
     )
     on_cpu = plan.devices[0].platform == "cpu"
-    if on_cpu and xla.marks != xla.ALL and not plan.quick:
+    if on_cpu and not xla.marked and not plan.quick:
         xla.tell_that_marks_are_missing()
     options = (xla.QUICK if plan.quick else {}) | (xla.VECTORS if on_cpu else {})
     return jax.jit(on_all, compiler_options=options)

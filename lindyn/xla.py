@@ -9,24 +9,24 @@ and got the same. On any other release the same calls are right, and slower.
 import functools
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from importlib.metadata import version
+from typing import TypeVar, cast
 
 import jax
-import jaxlib
+from jax.core import eval_jaxpr
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 from jaxtyping import PyTree
 
 
-P, T = ParamSpec("P"), TypeVar("T")
+F = TypeVar("F", bound=Callable)
 QUICK: dict[str, int | bool | str] = {"xla_backend_optimization_level": 0}  # to compile
 VECTORS: dict[str, int | bool | str] = {"xla_cpu_prefer_vector_width": 512}
 
-ONE_FUNCTION, STORED = "one function", "stored"
-ALL = frozenset((ONE_FUNCTION, STORED))
-PROVEN = {"0.10.2": ALL, "0.11.2": ALL, "0.12.0.1": ALL}  # releases of jaxlib
-marks = PROVEN.get(jaxlib.__version__, frozenset())  # that are set
+PROVEN = "0.10.2", "0.11.2", "0.12.0.1"  # releases of jaxlib
+RELEASE = version("jaxlib")
+marked = RELEASE in PROVEN  # whether marks are set
 
 
 def one_function(run: Callable) -> Callable:
@@ -34,7 +34,7 @@ def one_function(run: Callable) -> Callable:
 
     Nothing but arithmetic: no products of large matrices, no LAPACK.
     """
-    if ONE_FUNCTION not in marks:
+    if not marked:
         return run
 
     def call(*args):
@@ -49,25 +49,25 @@ def stored(tree: PyTree) -> PyTree:
 
     A call that is not inlined ends a fusion.
     """
-    return _identity(tree) if STORED in marks else tree
+    return _identity(tree) if marked else tree
 
 
-def exact_products(function: Callable[P, T]) -> Callable[P, T]:
+def exact_products(function: F) -> F:
     """Multiplies float32 matrices in float32, where GPUs and TPUs round to 10 or 8 bits."""
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args, **kwargs):
         with jax.default_matmul_precision("highest"):
             return function(*args, **kwargs)
 
-    return run
+    return cast(F, run)
 
 
 @functools.cache
 def tell_that_marks_are_missing() -> None:
     """Warns, once a process."""
     warnings.warn(
-        f"jaxlib {jaxlib.__version__}: ensembles on a CPU are several times slower than on "
+        f"jaxlib {RELEASE}: ensembles on a CPU are several times slower than on "
         f"{' or '.join(PROVEN)}, since what makes them fast is not proven to be safe there",
         stacklevel=2,
     )
@@ -107,9 +107,8 @@ def _used(run: Callable, args: tuple) -> tuple[Callable, list]:
     def reads(*values):
         given = iter(values)
         consts = [next(given) if x in read else None for x in jaxpr.constvars]
-        return jax.tree.unflatten(
-            jax.tree.structure(shape), jax.core.eval_jaxpr(jaxpr, consts, *given)
-        )
+        results = eval_jaxpr(jaxpr, consts, *given)
+        return jax.tree.unflatten(jax.tree.structure(shape), results)
 
     return reads, outer + inner
 

@@ -1,15 +1,16 @@
 """Random fields, solved in a process of their own, since an abort of XLA cannot be caught.
 
-    python tests/random_programs.py 0 400 --marks "one function" stored
+    python tests/random_programs.py 0 400 --marks
 
-Solves the programs 0 to 399 with these marks of `lindyn.xla`, or with none, and prints two
-lines of JSON for each: its number and text before it is solved, and what came of it after.
+Solves the programs 0 to 399, with the marks of `lindyn.xla` or without, and prints two lines
+of JSON for each: its number and text before it is solved, and what came of it after.
 """
 
 import argparse
 import json
 import random
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +107,7 @@ class Program:
             kinds.append(kind)
         last = lambda kind: [i for i, x in enumerate(kinds) if x == kind][-4:]
         self.rates = [draw.choice(last("n")) for _ in range(self.numbers)]
-        self.rate = draw.choice(last("v")) if self.vector else None
+        self.rates += [draw.choice(last("v")) for _ in range(self.vector)]
         self.start = np.random.default_rng(number)
 
     def _instruction(self, draw, kinds):
@@ -130,8 +131,7 @@ class Program:
     def __str__(self):
         lines = [f"{name}{operands}" for name, operands in self.code]
         flags = [name for name in ("saved", "event", "quick", "matrix") if getattr(self, name)]
-        rates = [*self.rates, *([] if self.rate is None else [self.rate])]
-        return f"{'; '.join(lines)} -> {rates} {' '.join(flags)} shared {self.shared}"
+        return f"{'; '.join(lines)} -> {self.rates} {' '.join(flags)} shared {self.shared}"
 
     def field(self, t, y, args):
         numbers, more = y[: self.numbers], y[self.numbers :]
@@ -142,9 +142,8 @@ class Program:
                 inputs = [jnp.broadcast_to(x, inputs[0].shape) for x in inputs]
             values.append((UNARY | BINARY | VECTOR | TO_NUMBER)[name](*inputs))
         flat = lambda x: 0.3 * jnp.tanh(x)
-        rates = [flat(values[i]) - 0.2 * y for i, y in zip(self.rates, numbers, strict=True)]
-        if self.vector:
-            rates.append(flat(values[self.rate]) - 0.2 * more[0])
+        moving = (*numbers, *more) if self.vector else numbers
+        rates = [flat(values[i]) - 0.2 * y for i, y in zip(self.rates, moving, strict=True)]
         if self.matrix:
             rates.append(flat(values[-1]) * jnp.eye(2) - more[0] @ more[0])
         return tuple(rates)
@@ -158,7 +157,7 @@ class Program:
         y0 = tuple(uniform() for _ in range(self.numbers))
         y0 += (uniform(LENGTH),) * self.vector + (0.3 * uniform(2, 2),) * self.matrix
         args = tuple(uniform()[0] if shared else uniform() for shared in self.shared)
-        how = dict(rtol=RTOL, atol=RTOL / 10, quick=self.quick, max_steps=500)
+        how: Any = dict(rtol=RTOL, atol=RTOL / 10, quick=self.quick, max_steps=500)
         if self.saved:
             ends = ensemble.states(self.field, y0, args, np.linspace(0, 1.5, 4), **how)
         else:
@@ -187,11 +186,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("first", type=int)
     parser.add_argument("end", type=int)
-    parser.add_argument("--marks", nargs="*", choices=sorted(xla.ALL), default=())
+    parser.add_argument("--marks", action="store_true")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
-    xla.marks = frozenset(options.marks)
+    xla.marked = options.marks
     for number in range(options.first, options.end):
         program = Program(number)
         print(json.dumps([number, str(program)]), flush=True)

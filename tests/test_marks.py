@@ -6,7 +6,6 @@ import subprocess
 import sys
 import warnings
 
-import jaxlib
 import numpy as np
 import pytest
 from random_programs import Program
@@ -20,10 +19,9 @@ MANY = 250
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3)
 
 
-def start(first, end, marks):
-    command = [sys.executable, str(SCRIPT), str(first), str(end), "--marks", *sorted(marks)]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, **pipes)
+def start(first, end, *flags):
+    command = [sys.executable, str(SCRIPT), str(first), str(end), *flags]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def results(process, end):
@@ -39,15 +37,15 @@ def results(process, end):
 
 def compare(first, end):
     """The same programs with and without marks, in two processes side by side."""
-    marked, plain = [start(first, end, marks) for marks in (xla.marks, ())]
-    marked, plain = results(marked, end), results(plain, end)
+    processes = start(first, end, "--marks"), start(first, end)
+    marked, plain = (results(process, end) for process in processes)
     for number, result in plain.items():
         for x, y in zip(marked[number], result, strict=True):
             x, y = np.array(x, float), np.array(y, float)
             assert np.allclose(x, y, rtol=1e-9, atol=1e-9, equal_nan=True), str(Program(number))
 
 
-proven = pytest.mark.skipif(not xla.marks, reason=f"jaxlib {jaxlib.__version__}: no marks set")
+proven = pytest.mark.skipif(not xla.marked, reason=f"jaxlib {xla.RELEASE}: no marks are set")
 
 
 @proven
@@ -73,9 +71,9 @@ def test_without_marks_an_ensemble_is_right_and_says_once_that_it_is_slower(monk
     p = np.linspace(-0.9, 1.1, 40)
     solve = lambda field: ensemble.final(field, Modes.of(p=p, s=0.3, tau=0.2), PARAMS, 20.0)
     usual = solve(fields.modes)
-    monkeypatch.setattr(xla, "marks", frozenset())
+    monkeypatch.setattr(xla, "marked", False)
     xla.tell_that_marks_are_missing.cache_clear()
-    with pytest.warns(UserWarning, match=f"jaxlib {jaxlib.__version__}.*slower"):
+    with pytest.warns(UserWarning, match=f"jaxlib {xla.RELEASE}.*slower"):
         plain = solve(lambda t, y, args: fields.modes(t, y, args))
     assert np.allclose(plain.y.p, usual.y.p, rtol=1e-9)
     with warnings.catch_warnings():

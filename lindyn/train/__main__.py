@@ -182,10 +182,10 @@ def _version(name):
 
 def _commit():
     """None without git, or outside a checkout."""
-    command = ["git", "rev-parse", "HEAD"]
-    how = dict(cwd=pathlib.Path(__file__).parent, capture_output=True, text=True)
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
     with contextlib.suppress(OSError):
-        return subprocess.run(command, **how, check=False).stdout.strip() or None
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        return found.stdout.strip() or None
 
 
 def _show(config, summary):
