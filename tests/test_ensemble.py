@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh
 from jax.tree_util import Partial
 
-from lindyn import engine, ensemble, fields, kernel, predictors, solve, spectra
+from lindyn import engine, ensemble, fields, kernel, predictors, solve, spectra, xla
 from lindyn.fields import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
 
 
@@ -361,11 +362,12 @@ def test_the_loop_of_accelerators(asked, dtype):
     """It gives what the processor's gives, and lowers for GPUs and TPUs."""
     p = np.linspace(-0.9, 1.1, 40, dtype=dtype)
     y0 = Modes(p=p, w=np.full_like(p, 0.4), wa=np.full_like(p, 0.1))
-    usual = ensemble.final(fields.modes, y0, PARAMS, 20.0, rtol=1e-5)
+    usual = ensemble.final(fields.modes, y0, PARAMS, 20.0, rtol=1e-5, **QUICK)
     plan, rows, counts, inputs = asked[0]
     one = plan._replace(devices=plan.devices[:1])
     setting = lambda inputs: engine.Setting.of(one, inputs, rows.dtype)._replace(platform="x")
-    run = jax.jit(lambda *args: engine._refilled(setting(args[2]), *args[:2]))
+    loop = lambda *args: engine._refilled(setting(args[2]), *args[:2])
+    run = jax.jit(loop, compiler_options=xla.QUICK)
     out, _, _ = run(rows[: len(rows) // 2], counts[0], inputs)
     assert np.allclose(out[: counts[0], 0], usual.y.p[: counts[0]], atol=1e-4)
     traced = run.trace(rows, counts[0], inputs)
@@ -376,14 +378,20 @@ def test_the_loop_of_accelerators(asked, dtype):
 @pytest.mark.parametrize(
     "solve, reason",
     (
-        (lambda: ensemble.states(fields.parabola, P, PARAMS, TS), "it saves states"),
-        (lambda: ensemble.final(fields.parabola, P[:, None], PARAMS, 1.0), "is a vector"),
-        (lambda: ensemble.final(fields.predicted, P, (PARAMS, RULE), 1.0), "no Taylor series"),
+        (lambda: ensemble.states(fields.parabola, P, PARAMS, TS, **QUICK), "it saves states"),
         (
-            lambda: ensemble.final(fields.parabola, P, PARAMS, 1.0, event=_sorted),
+            lambda: ensemble.final(fields.parabola, P[:, None], PARAMS, 1.0, **QUICK),
+            "is a vector",
+        ),
+        (
+            lambda: ensemble.final(fields.predicted, P, (PARAMS, RULE), 1.0, **QUICK),
+            "no Taylor series",
+        ),
+        (
+            lambda: ensemble.final(fields.parabola, P, PARAMS, 1.0, event=_sorted, **QUICK),
             "the event has",
         ),
-        (lambda: ensemble.final(Partial(_times, P), P, None, 1.0), "holds arrays"),
+        (lambda: ensemble.final(Partial(_times, P), P, None, 1.0, **QUICK), "holds arrays"),
     ),
 )
 def test_what_a_kernel_cannot_do_is_told(asked, solve, reason):
@@ -399,6 +407,7 @@ def test_what_a_kernel_cannot_do_is_told(asked, solve, reason):
         assert not engine._has_kernel(setting)
 
 
+QUICK: Any = dict(quick=True)
 P, RULE = np.array([0.1, 0.2]), predictors.Power(a=0.5)
 
 
@@ -435,7 +444,7 @@ def test_products_of_matrices_are_not_rounded_for_speed(asked, key):
     W, Wp, Wa = (jr.normal(k, (2, n, n), jnp.float32) / n**0.5 for k in jr.split(key, 3))
     eye = jnp.eye(n, dtype=jnp.float32)
     field = Partial(_with_data, Data(X=eye, X_aug=0.3 * eye))
-    ensemble.final(field, Full(W=W, Wp=Wp, Wa=Wa), PARAMS, 0.1, rtol=1e-4)
+    ensemble.final(field, Full(W=W, Wp=Wp, Wa=Wa), PARAMS, 0.1, rtol=1e-4, **QUICK)
     plan, *arguments = asked[0]
     one = lambda x: x[0]
     y0, ts = Full(W=W[0], Wp=Wp[0], Wa=Wa[0]), jnp.array([0.0, 1.0], jnp.float32)

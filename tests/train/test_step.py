@@ -314,11 +314,12 @@ def test_lars_leaves_biases_to_the_plain_rate_and_has_no_decay_for_them(key):
 def test_views_depend_on_seed_step_and_place_alone(key):
     training = Training(key)
     views = partial(step._views, training.images, method=training.method)
+    both = lambda chosen, at: jnp.stack(list(views(chosen, at)))
+    several = jax.vmap(both, in_axes=(0, None), axis_name=step.DEVICE)
+    program = jax.jit(several, compiler_options=xla.QUICK)
 
     def drawn(chosen, at, devices):
-        each = jax.vmap(lambda c: jnp.stack(list(views(c, at))), axis_name=step.DEVICE)(
-            chosen.reshape(devices, -1)
-        )
+        each = program(chosen.reshape(devices, -1), at)
         return np.concatenate(np.asarray(each), axis=1)
 
     chosen = jnp.arange(8)
