@@ -13,10 +13,6 @@ from importlib.metadata import version
 from typing import TypeVar, cast
 
 import jax
-from jax.core import eval_jaxpr
-from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import Literal
-from jax.interpreters import partial_eval
 from jaxtyping import PyTree
 
 
@@ -49,7 +45,7 @@ def stored(tree: PyTree) -> PyTree:
 
     A call that is not inlined ends a fusion.
     """
-    return _identity(tree) if marked else tree
+    return _identity()(tree) if marked else tree
 
 
 def exact_products(function: F) -> F:
@@ -73,8 +69,12 @@ def tell_that_marks_are_missing() -> None:
     )
 
 
+# What follows is imported where marks are set: another release may not have it.
+
+
 def _marked(run, **marks):
     """A call with attributes that XLA reads; what it calls in turn does not have them."""
+    from jax.experimental.xla_metadata import set_xla_metadata
 
     @jax.jit
     def inner(*args):
@@ -93,6 +93,10 @@ def _used(run: Callable, args: tuple) -> tuple[Callable, list]:
 
     XLA of jaxlib 0.11.2 aborts on a marked call with a parameter that nothing reads.
     """
+    from jax.core import eval_jaxpr
+    from jax.extend.core import Literal
+    from jax.interpreters import partial_eval
+
     leaves, structure = jax.tree.flatten(args)
     whole = lambda *leaves: run(*jax.tree.unflatten(structure, leaves))
     closed, shape = jax.make_jaxpr(whole, return_shape=True)(*leaves)
@@ -113,4 +117,6 @@ def _used(run: Callable, args: tuple) -> tuple[Callable, list]:
     return reads, outer + inner
 
 
-_identity = _marked(lambda tree: tree, inlineable="false")
+@functools.cache
+def _identity():
+    return _marked(lambda tree: tree, inlineable="false")
