@@ -1,9 +1,9 @@
 """What XLA is told, beyond the program.
 
 On a CPU, marks on calls make ensembles several times faster. No release of XLA promises what
-they do, and on some releases they abort the process. So they are set only on releases of jaxlib
-on which tests/test_marks.py has solved some hundreds of random programs with them and without,
-and got the same. On any other release the same calls are right, and slower.
+they do, and a program that they break aborts the process. So they are set only on releases of
+jaxlib on which `pytest -m slow tests/test_marks.py` has solved two hundred random programs with
+them and without, and got the same. On any other release the same calls are right, and slower.
 """
 
 import functools

@@ -15,7 +15,7 @@ from lindyn.fields import Modes, Params
 
 
 SCRIPT = pathlib.Path(__file__).with_name("random_programs.py")
-MANY = 250
+MANY = 200
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3)
 
 
@@ -30,8 +30,7 @@ def results(process, end):
     lines = [json.loads(line) for line in printed.splitlines()]
     found = {number: result for number, result in lines if isinstance(result, list)}
     if process.returncode or end - 1 not in found:
-        number, text = lines[-1]
-        pytest.fail(f"program {number} ended the process: {text}\n{errors[:2000]}")
+        pytest.fail(f"the process ended with program {lines[-1:]}\n{errors[:2000]}")
     return found
 
 
@@ -45,18 +44,15 @@ def compare(first, end):
             assert np.allclose(x, y, rtol=1e-9, atol=1e-9, equal_nan=True), str(Program(number))
 
 
-proven = pytest.mark.skipif(not xla.marked, reason=f"jaxlib {xla.RELEASE}: no marks are set")
-
-
-@proven
+@pytest.mark.skipif(not xla.marked, reason=f"jaxlib {xla.RELEASE}: no marks are set")
 def test_marks_change_nothing():
     """A dozen programs, in 15 s: each is compiled twice, and XLA takes most of a second."""
     compare(0, 12)
 
 
-@proven
 @pytest.mark.slow
 def test_marks_change_nothing_in_many_programs():
+    """Also on a release that is not in `xla.PROVEN`: where it passes, it belongs there."""
     compare(12, MANY)
 
 
