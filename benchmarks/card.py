@@ -43,7 +43,7 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
 PACKED = ROOT / ".card"
 WHEELS = ("tyro", "docstring_parser", "typeguard")
-ARCHIVE = "cifar10-jpeg.tar.xz"
+TRAVELS = "tools/cifar10.py", "data/cifar10-jpeg.tar.xz"
 PAPER = {"directpred": 85.21, "sgd": 84.49}  # per cent, CIFAR-10
 STEPS = (  # network, batch, precision, what else is asked, in the order of their worth
     ("resnet18-32", 512, "bfloat16", ("--parts", "--profile", "3")),
@@ -366,8 +366,8 @@ def pack(source):
     command += ["--only-binary=:all:", "--python-version", "3.12"]
     command += ["-d", str(PACKED / "wheels"), *WHEELS]
     subprocess.run(command, check=True)
-    shutil.copyfile(source / "tools" / "cifar10.py", PACKED / "tools" / "cifar10.py")
-    shutil.copyfile(source / "data" / ARCHIVE, PACKED / "data" / ARCHIVE)
+    for file in TRAVELS:
+        shutil.copyfile(source / file, PACKED / file)
     for file in sorted(PACKED.rglob("*.*")):
         print(f"{file.relative_to(ROOT)}  {file.stat().st_size} bytes")
 
@@ -447,6 +447,13 @@ def parse(argv):
     options = parser.parse_args(argv)
     if options.minutes is None:
         options.minutes = 60.0 if options.tiny else 9.0
+    for file in TRAVELS if options.pack is not None else ():
+        if not (options.pack / file).is_file():
+            parser.error(f"--pack {options.pack}: holds no {file}")
+    if not options.minutes > 0:
+        parser.error(f"--minutes {options.minutes:g}: must be above 0")
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        parser.error(f"--data-dir {options.data_dir}: no such folder")
     options.out = options.out.absolute()
     if options.data_dir is not None:
         options.data_dir = options.data_dir.absolute()

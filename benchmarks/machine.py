@@ -14,7 +14,6 @@ import pathlib
 import platform
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 
 import jax
 import jax.numpy as jnp
@@ -57,12 +56,6 @@ def processor():
     return platform.processor()
 
 
-def installed(name):
-    with contextlib.suppress(PackageNotFoundError):
-        return version(name)
-    return None
-
-
 def bandwidth(size, least):
     """Bytes a second that are read and written, of an array of `size` numbers."""
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -96,7 +89,7 @@ def main():
     add("--json", metavar="FILE", help="write all numbers")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    about = timing.facts((), packages={name: installed(name) for name in PACKAGES})
+    about = timing.facts(PACKAGES)
     about |= dict(processor=processor(), system=platform.platform(), nvidia_smi=card())
     devices = jax.devices()
     about |= dict(device=devices[0].device_kind, devices=len(devices))
