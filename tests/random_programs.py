@@ -92,7 +92,6 @@ class Program:
 
     def __init__(self, number: int):
         draw = random.Random(number)
-        self.number = number
         self.numbers = draw.choice((1, 1, 2, 3))  # in the state
         self.vector = draw.random() < 0.3
         self.matrix = not self.vector and draw.random() < 0.1

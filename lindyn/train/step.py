@@ -197,6 +197,7 @@ def _advance(images, state, chosen, *, static, method):
     if method.keep is not None:
         target = byol.moved(target, params.branch, method.keep(state.step))
     memory = _memory(state.step, method)
+    # Chosen before the rule sees them: an eigendecomposition of NaN need not come to an end.
     correlations = state.F, state.cross
     F, cross = kept(byol.moved(correlations, (found.F, found.cross), memory), correlations)
     params = _predictor(params, static, F, cross, state.step, method)
