@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -153,6 +154,48 @@ def simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
     return Online(W=dy.W, Wp=dy.Wp)
 
 
+def cosine(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
+    r"""`full` for minus the cosine of prediction and target in place of (1) (derived).
+
+    The loss is -C / (N_q N_z), the cosine of outputs whose lengths vary little, with
+    N_q^2 = tr(Wp W (X + X') W^T Wp^T), N_z^2 = tr(Wa (X + X') Wa^T), C = tr(Wp^T Wa X W^T).
+    Its residual is R = Wa X/(N_q N_z) - (C/N_q^2) Wp W (X + X')/(N_q N_z).
+    """
+    params, data = args
+    return full(t, y, (params, _cosine_data(y, data)))
+
+
+def cosine_simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
+    """`cosine` with Wa = W: no EMA, and the stop-gradient stays (derived)."""
+    params, data = args
+    target = Full(W=y.W, Wp=y.Wp, Wa=y.W)
+    return simsiam(t, y, (params, _cosine_data(target, data)))
+
+
+def cosine_gaussian(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
+    """`cosine` for Gaussian outputs, whose lengths vary: down `gaussian_cosine` (derived).
+
+    The fewer directions outputs have, the more their lengths vary, and the lower is the cosine
+    for the same correlation. So a weak mode is driven more than in `cosine`, by a part of
+    order 1/d; in a network of few outputs that decides which modes live.
+    """
+    del t
+    params, data = args
+    loss = lambda Wp, W: -gaussian_cosine(Full(W=W, Wp=Wp, Wa=y.Wa), data)
+    dWp, dW = jax.grad(loss, (0, 1))(y.Wp, y.W)
+    return Full(
+        W=-dW - params.eta_s * y.W,
+        Wp=-params.alpha_p * dWp - params.eta_p * y.Wp,
+        Wa=params.beta * (y.W - y.Wa),
+    )
+
+
+def cosine_gaussian_simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
+    """`cosine_gaussian` with Wa = W, and the stop-gradient (derived)."""
+    dy = cosine_gaussian(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
+    return Online(W=dy.W, Wp=dy.Wp)
+
+
 def no_stop_gradient(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
     """Theorem 2, (6): the gradient flows through the target too, which is W itself.
 
@@ -225,22 +268,18 @@ def modes(t: Scalar, y: Modes, params: Params) -> Modes:
 
 
 def cosine_modes(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Modes:
-    """`mode_pair` for minus the cosine of prediction and target instead of (1) (derived).
+    """`cosine` decoupled, for data that are diagonal together with the networks (derived).
 
-    With all modes' E|Wp f|^2 = sum l_s p^2 w^2, E|f_a|^2 = sum l_s wa^2 and
-    C = E[f_a . Wp f] = sum l_d p w wa, the loss is -C / sqrt(E|Wp f|^2 E|f_a|^2): a cosine of
-    outputs whose lengths do not vary. Its residual is that of `mode_pair` with l_d over both
-    lengths and l_s times C / E|Wp f|^2 over both.
+    E|Wp f|^2 = sum l_s p^2 w^2, E|f_a|^2 = sum l_s wa^2 and C = sum l_d p w wa are sums over
+    all modes, which are the last axis of p, w and wa; through them the modes compete.
     """
     params, data = args
-    predicted = jnp.sum(data.same * jnp.square(y.p * y.w))
-    target = jnp.sum(data.same * jnp.square(y.wa))
-    agreement = jnp.sum(data.across * y.p * y.w * y.wa)
-    lengths = jnp.sqrt(predicted * target)
-    data = Correlations(
-        same=data.same * agreement / (predicted * lengths), across=data.across / lengths
-    )
-    return mode_pair(t, y, (params, data))
+    over = lambda x: jnp.sum(x, axis=-1, keepdims=True)
+    predicted = over(data.same * jnp.square(y.p * y.w))
+    target = over(data.same * jnp.square(y.wa))
+    agreement = over(data.across * y.p * y.w * y.wa)
+    same, across = _divided(data.same, data.across, predicted, target, agreement)
+    return mode_pair(t, y, (params, Correlations(same=same, across=across)))
 
 
 def modes_fixed_tau(t: Scalar, y: Plane, params: Params) -> Plane:
@@ -297,6 +336,22 @@ def isoloss(
     return 2 * s * (gain(predictor(s), params) - params.eta_s)
 
 
+def gaussian_cosine(y: Full, data: Data) -> Array:
+    """E[cos(q, z)] for Gaussian q = Wp W x1 and z = Wa x2, to second order (derived).
+
+    With Q = E[q q^T]/N_q^2, Z = E[z z^T]/N_z^2, D = E[z q^T]/(N_q N_z), c = tr D, lengths
+    expanded about N_q and N_z: c (1 + 3/4 |Q|^2 + 3/4 |Z|^2 + 1/2 |D|^2) - tr Q D - tr Z D.
+    What is left out is of third order in 1/d. Concentrated lengths leave c, as in `cosine`.
+    """
+    same, P = data.X + data.X_aug, y.Wp @ y.W
+    Q, Z, D = P @ same @ P.T, y.Wa @ same @ y.Wa.T, y.Wa @ data.X @ P.T
+    power_q, power_z = jnp.trace(Q), jnp.trace(Z)
+    Q, Z, D = Q / power_q, Z / power_z, D / jnp.sqrt(power_q * power_z)
+    dot = lambda A, B: jnp.sum(A * B)
+    spread = 0.75 * (dot(Q, Q) + dot(Z, Z)) + 0.5 * dot(D, D)
+    return jnp.trace(D) * (1 + spread) - dot(Q, D) - dot(Z, D)
+
+
 def gain(p: Numbers, params: Params) -> Numbers:
     """g = tau - (1 + sigma2) p."""
     return params.tau - (1 + params.sigma2) * p
@@ -309,6 +364,21 @@ def growth(p: Numbers, params: Params) -> Numbers:
 
 def _residual(W, Wp, Wa, data):
     return Wa @ data.X - Wp @ W @ (data.X + data.X_aug)
+
+
+def _cosine_data(y, data):
+    """The data of (1) whose residual is the cosine's."""
+    prediction, same = y.Wp @ y.W, data.X + data.X_aug
+    power = lambda M: jnp.sum(M * (M @ same))
+    agreement = jnp.sum(prediction * (y.Wa @ data.X))
+    same, across = _divided(same, data.X, power(prediction), power(y.Wa), agreement)
+    return Data(X=across, X_aug=same - across)
+
+
+def _divided(same, across, predicted, target, agreement):
+    """X + X' and X, or their eigenvalues, as a cosine's residual has them."""
+    lengths = jnp.sqrt(predicted * target)
+    return same * agreement / (predicted * lengths), across / lengths
 
 
 def _anticommutator(A, B):
