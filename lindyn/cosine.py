@@ -1,0 +1,71 @@
+"""What can be said of the cosine loss without solving `fields.cosine_modes`.
+
+Of outputs whose lengths vary little, isotropic data (a = 1 + sigma2) and Wa = W, modes move as
+dp_j/dt = alpha_p kappa s_j (1 - p_j/m) - eta_p p_j and ds_j/dt = 2 kappa p_j s_j (1 - p_j/m)
+- 2 eta_s s_j, with one m = sum p^2 s/sum p s for all of them and kappa = 1/(N_q N_z). So each
+is a mode of the squared loss whose goal is m, and the others decide where that is. Without
+decay P = sum p^2, S = sum s and each c_j = s_j - p_j^2/alpha_p are conserved; one decay of
+both networks shrinks all of them alike, and changes no fate. All of it is derived.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lindyn import theory
+from lindyn.fields import Numbers, Params
+
+
+Weights = Float[Array, "*networks modes"]
+
+
+def goal(p: Weights, s: Weights) -> Float[Array, "*networks"]:
+    """m = sum p^2 s/sum p s: modes with 0 < p_j < m gain of the sum of s, those above lose."""
+    return jnp.sum(p**2 * s, axis=-1) / jnp.sum(p * s, axis=-1)
+
+
+def survivors(
+    p: Weights, s: Weights, alpha_p: Numbers
+) -> tuple[Bool[Array, "*networks modes"], Float[Array, "*networks"]]:
+    """Which modes live from these starts without end, and the p = m that all of them come to.
+
+    Those that may have p_j > 0 or c_j > 0. In the end s_j = m^2/alpha_p + c_j, whose sum over
+    the k that live is S: m^2 = alpha_p (S - sum c_j)/k, with k as large as leaves all s_j > 0.
+    m is NaN if none lives.
+    """
+    c = s - p**2 / alpha_p
+    may = (p > 0) | (c > 0)
+    order = jnp.argsort(jnp.where(may, -c, jnp.inf), axis=-1)
+    sorted_c = jnp.take_along_axis(c, order, axis=-1)
+    count = jnp.arange(1, p.shape[-1] + 1)
+    total = jnp.sum(s, axis=-1, keepdims=True)
+    rest = (total - jnp.cumsum(sorted_c, axis=-1)) / count  # m^2/alpha_p
+    fits = (rest > 0) & (rest + sorted_c > 0) & (count <= jnp.sum(may, -1, keepdims=True))
+    k = jnp.max(jnp.where(fits, count, 0), axis=-1, keepdims=True)
+    place = jnp.argsort(order, axis=-1)
+    square = jnp.take_along_axis(rest, jnp.maximum(k - 1, 0), axis=-1)[..., 0]
+    m = jnp.sqrt(jnp.where(k[..., 0] > 0, alpha_p * square, jnp.nan))
+    return place < k, m
+
+
+def edge(p: Weights, m: Numbers, alpha_p: Numbers) -> Array:
+    """s(0) up to which one mode dies among many that keep m: the squared loss' with p* = m."""
+    return theory.basin_edge_without_decay(p, Params(alpha_p=alpha_p, tau=m))
+
+
+def speeds(P: Numbers, S: Numbers, params: Params) -> tuple[Numbers, Numbers]:
+    """Rates at which p_j comes to m, with Wa = W, and with a target that stands still.
+
+    alpha_p/(a P), and 1/(a S) more: the smaller weights are, the faster they turn.
+    """
+    a = 1 + params.sigma2
+    alone = params.alpha_p / (a * P)
+    return alone, alone + 1 / (a * S)
+
+
+def resting_scale(rate: Numbers, momentum: Numbers, params: Params) -> Numbers:
+    """P = alpha_p rate/(2 (1 + momentum) a), below which steps of this size are unstable.
+
+    Decay shrinks P until a step is as long as `steps.largest_rate` at `speeds`; from there on
+    steps that overshoot hold it up, and not below. Of heavy ball, with Wa = W and no noise.
+    """
+    return params.alpha_p * rate / (2 * (1 + momentum) * (1 + params.sigma2))
