@@ -5,7 +5,7 @@ DirectSet and DirectCopy are from Wang, Chen, Du and Tian (arXiv 2110.04947).
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,6 +14,11 @@ from jaxtyping import Array, ArrayLike, Float
 from lindyn.spectra import compose
 from lindyn.xla import exact_products
 
+
+if TYPE_CHECKING:
+    Number = Any  # a checker cannot see that floats and arrays share their operators
+else:
+    Number = Float[ArrayLike, ""] | int
 
 FLOOR = 1e-4  # the least eigenvalue that the paper's code lets a predictor have
 
@@ -38,8 +43,8 @@ class Power(eqx.Module):
 def directpred(
     F: Float[Array, "d d"],
     *,
-    eps: float = 0.1,
-    c: float = 0.0,
+    eps: Number = 0.1,
+    c: Number = 0.0,
     normalisation: Literal["paper", "spectral"] = "spectral",
 ) -> Float[Array, "d d"]:
     """Wp with F's eigenvectors and p_j from F's eigenvalues s_j.
@@ -53,24 +58,42 @@ def directpred(
 
 
 def directset(
-    F: Float[Array, "d d"], *, a: float, eps: float = 0.1, c: float = 0.0
+    F: Float[Array, "d d"], *, a: Number, eps: Number = 0.1, c: Number = 0.0
 ) -> Float[Array, "d d"]:
     """Wp = F^a + eps I on F's spectrum over its largest eigenvalue, and at least 1e-4."""
     return _on_spectrum(F, on_eigenvalues("directset", a=a, eps=eps, c=c))
 
 
-def directcopy(F: Float[Array, "d d"], *, eps: float = 0.1) -> Float[Array, "d d"]:
+def directcopy(F: Float[Array, "d d"], *, eps: Number = 0.1) -> Float[Array, "d d"]:
     """Wp = F/||F|| + eps I in the Frobenius norm: DirectSet(1) without an eigenbasis."""
     norm = jnp.linalg.norm(F)
     return F / jnp.where(norm > 0, norm, 1) + eps * jnp.eye(len(F), dtype=F.dtype)
 
 
+def of_moments(
+    name: Literal["directpred", "directset", "directcopy", "optimal"],
+    *,
+    a: Number = 0.5,
+    eps: Number = 0.1,
+    c: Number = 0.0,
+    normalisation: Literal["paper", "spectral"] = "spectral",
+) -> Callable[[Float[Array, "d d"], Float[Array, "d d"]], Float[Array, "d d"]]:
+    """The predictor of this name: Wp from E[f f^T] and, if optimal, from E[f_a f^T] too."""
+    forms = {
+        "directpred": lambda F, _: directpred(F, eps=eps, c=c, normalisation=normalisation),
+        "directset": lambda F, _: directset(F, a=a, eps=eps, c=c),
+        "directcopy": lambda F, _: directcopy(F, eps=eps),
+        "optimal": least_squares,
+    }
+    return forms[name]
+
+
 def on_eigenvalues(
     name: Literal["directpred", "directset", "directcopy"],
     *,
-    a: float = 0.5,
-    eps: float = 0.1,
-    c: float = 0.0,
+    a: Number = 0.5,
+    eps: Number = 0.1,
+    c: Number = 0.0,
     normalisation: Literal["paper", "spectral"] = "spectral",
 ) -> Callable[[Float[Array, " d"]], Float[Array, " d"]]:
     """What the predictor of this name makes of all eigenvalues s_j of F: its own, p_j."""

@@ -123,18 +123,12 @@ def _keep(ema, steps, cosine, step):
 
 
 def _rule(config):
-    if config.method == "simclr":
+    if config.method == "simclr" or not config.closed_form:
         return None
-    c, eps = config.c, config.eps
-    forms = {
-        "directpred": lambda F, _: predictors.directpred(
-            F, eps=eps, c=c, normalisation=config.normalisation
-        ),
-        "directset": lambda F, _: predictors.directset(F, a=config.a, eps=eps, c=c),
-        "directcopy": lambda F, _: predictors.directcopy(F, eps=eps),
-        "optimal": predictors.least_squares,
-    }
-    return forms.get(config.predictor)
+    names = ("a", "eps", "c", "normalisation")
+    return predictors.of_moments(
+        config.predictor, **{name: getattr(config, name) for name in names}
+    )
 
 
 def _optimiser(config, steps, epoch):

@@ -1,0 +1,207 @@
+"""Linear networks as a trainer would train them, many at once, on moments alone.
+
+W and Wp start as PyTorch's layers do; each step is that of an optimiser down `fields.full`,
+`cosine` or their SimSiam forms. Of a batch the squared loss knows only its second moments,
+which are drawn from their Wishart distribution: for that loss the law of the weights is that
+of training. For a cosine it is where lengths vary little. All of it is derived.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from lindyn import fields, predictors, spectra, steps
+from lindyn.fields import Data, Full, Online, Params
+from lindyn.steps import Optimiser, State
+
+
+LARGEST = 1e100  # weight, beyond which a network has diverged
+BATCHES = 256  # that are drawn for each start, and then seen again
+
+
+class Shape(NamedTuple):
+    """What a program is compiled for."""
+
+    dim: int  # d, outputs of W
+    inputs: int  # n1
+    cosine: bool
+    moving: bool  # an EMA, else Wa = W
+    start: str  # of the target: independent, copy, zero
+    both_directions: bool
+    symmetric: bool  # Wp <- (Wp + Wp^T)/2 after each step
+    predictor: str  # linear, none, or a closed form by its name in `predictors`
+    noise: bool  # moments are those of a batch, else of all data
+
+
+class Setting(NamedTuple):
+    """Numbers of one setting, or arrays of many."""
+
+    params: Params
+    optimiser: Optimiser
+    rule: dict[str, Any]  # a, eps and c of a closed form, and its rho
+
+
+class Outcome(NamedTuple):
+    """Of networks after their last step; leading axes are starts and settings."""
+
+    s: Float[np.ndarray, "*networks d"]  # eigenvalues of W W^T, rising; NaN if it diverged
+    s0: Float[np.ndarray, "*networks"]  # the largest of them at the start
+    agreement: Float[np.ndarray, "*networks"]
+    """Correlation of prediction and target over all data, in parts of 1/(1 + sigma2); NaN
+    where one of them is nothing."""
+
+    @property
+    def diverged(self) -> Bool[np.ndarray, "*networks"]:
+        return np.asarray(~np.isfinite(self.s).all(-1))
+
+    def rank(self, cosine: bool) -> np.ndarray:
+        """Modes with more than `spectra.FLAT` of the largest s; for (1), of that at first too.
+
+        A cosine leaves the scale free, and (1) does not: there all modes may have died.
+        """
+        largest = self.s[..., -1] if cosine else np.maximum(self.s[..., -1], self.s0)
+        return np.sum(self.s > spectra.FLAT * largest[..., None], axis=-1)
+
+
+def train(
+    shape: Shape,
+    settings: Setting,
+    count: int,
+    *,
+    batch: int,
+    sigma2: float,
+    starts: int = 8,
+    seed: int = 0,
+) -> Outcome:
+    """`starts` networks after `count` steps of each setting; (starts, settings) or (starts,).
+
+    All settings see the same starts and batches.
+    """
+    many = max(np.ndim(x) for x in jax.tree.leaves(settings)) > 0
+    wide = jax.tree.map(lambda x: np.atleast_1d(np.asarray(x, float)), settings)
+    size = max(len(x) for x in jax.tree.leaves(wide))
+    wide = jax.tree.map(lambda x: np.broadcast_to(x, (size,)), wide)
+    draws = [np.random.default_rng([seed, start]) for start in range(starts)]
+    stacked = lambda trees: jax.tree.map(lambda *x: np.stack(x), *trees)
+    y0 = stacked([_weights(rng, shape) for rng in draws])
+    data = stacked([_batches(rng, shape, batch, sigma2) for rng in draws])
+    y = jax.tree.map(np.asarray, _train(shape, y0, data, wide, count))
+    fine = (np.abs(y.W) < LARGEST).all((-2, -1), keepdims=True)
+    s = np.where(fine[..., 0], spectrum(np.where(fine, y.W, 0)), np.nan)
+    s0 = np.broadcast_to(spectrum(y0.W)[:, None, -1], s.shape[:2])
+    found = Outcome(s, s0, agreement(y.W, y.Wp, y.Wa if shape.moving else y.W))
+    return found if many else Outcome(*(x[:, 0] for x in found))
+
+
+class Network(NamedTuple):
+    state: State
+    F: Float[Array, "d d"]  # running estimates, for a predictor in closed form
+    cross: Float[Array, "d d"]
+
+
+@partial(jax.jit, static_argnames="shape")
+def _train(shape, y0, data, settings, count):
+    networks = jax.vmap(jax.vmap(_start, (None, 0)), (0, None))(y0, settings)
+    advance = jax.vmap(partial(_advance, shape), (0, None, 0, None))
+    advance = jax.vmap(advance, (0, 0, None, None))
+
+    def body(i, networks):
+        here = jax.tree.map(lambda x: x[:, i % x.shape[1]], data)
+        return advance(networks, here, settings, i)
+
+    return jax.lax.fori_loop(0, count, body, networks).state.y
+
+
+def _weights(rng, shape):
+    """As PyTorch's layers start: uniform within 1/sqrt(inputs)."""
+    d, n = shape.dim, shape.inputs
+    draw = lambda *sizes: rng.uniform(-1, 1, sizes) / np.sqrt(sizes[1])
+    W, Wp, other = (jnp.asarray(draw(*sizes)) for sizes in ((d, n), (d, d), (d, n)))
+    if not shape.moving:
+        return Online(W=W, Wp=Wp)
+    return Full(W=W, Wp=Wp, Wa={"independent": other, "copy": W, "zero": 0 * W}[shape.start])
+
+
+def _start(y0, setting):
+    zeros = jnp.zeros_like(y0.Wp)
+    return Network(steps.begin(y0, setting.optimiser), zeros, zeros)
+
+
+def _batches(rng, shape, batch, sigma2):
+    """X and X' as batches estimate them; each is symmetric if both directions are taken.
+
+    Z Z^T, for Z of 2 n1 rows and B columns, all standard normal, is L L^T with L lower
+    triangular, normal below its diagonal and chi with B - i degrees of freedom on it
+    (Bartlett), or zero from column B on.
+    """
+    n = shape.inputs
+    if not shape.noise:
+        return Data(X=jnp.eye(n)[None], X_aug=sigma2 * jnp.eye(n)[None])
+    freedom = np.maximum(batch - np.arange(2 * n), 0)
+    root = np.tril(rng.normal(size=(BATCHES, 2 * n, 2 * n)), -1) * (freedom > 0)
+    of_chi = np.sqrt(rng.chisquare(np.maximum(freedom, 1), size=(BATCHES, 2 * n)))
+    root[:, range(2 * n), range(2 * n)] = of_chi * (freedom > 0)
+    mean = np.sqrt((2 + sigma2) / (2 * batch)) * root[:, :n]
+    half = np.sqrt(sigma2 / (2 * batch)) * root[:, n:]
+    first, second = mean + half, mean - half
+    product = lambda x, y: jnp.asarray(x @ np.swapaxes(y, 1, 2))
+    if not shape.both_directions:
+        same, across = product(first, first), product(second, first)
+        return Data(X=across, X_aug=same - across)
+    same = (product(first, first) + product(second, second)) / 2
+    across = (product(first, second) + product(second, first)) / 2
+    return Data(X=across, X_aug=same - across)
+
+
+def _advance(shape, network, data, setting, index):
+    """One step of one network; `index` is how many came before."""
+    params, y = setting.params, network.state.y
+    state = steps.step(_field(shape), network.state, (params, data), setting.optimiser)
+    y1 = state.y
+    if shape.symmetric:
+        y1 = eqx.tree_at(lambda y: y.Wp, y1, (y1.Wp + y1.Wp.T) / 2)
+    F, cross = network.F, network.cross
+    if shape.predictor != "linear":
+        Wa = y.Wa if shape.moving else y.W
+        keep = jnp.where(index == 0, 0.0, setting.rule["rho"])
+        F = keep * F + (1 - keep) * y.W @ (data.X + data.X_aug) @ y.W.T
+        cross = keep * cross + (1 - keep) * Wa @ data.X @ y.W.T
+        y1 = eqx.tree_at(lambda y: y.Wp, y1, _rule(shape, setting)(F, cross))
+    return Network(State(y1, state.memory), F, cross)
+
+
+def _rule(shape, setting):
+    if shape.predictor == "none":
+        return lambda F, cross: jnp.eye(shape.dim)
+    told = {name: value for name, value in setting.rule.items() if name != "rho"}
+    return predictors.of_moments(shape.predictor, **told)
+
+
+def _field(shape):
+    if shape.moving:
+        return fields.cosine_gaussian if shape.cosine else fields.full
+    return fields.cosine_gaussian_simsiam if shape.cosine else fields.simsiam
+
+
+def agreement(
+    W: Float[np.ndarray, "*networks d n1"],
+    Wp: Float[np.ndarray, "*networks d d"],
+    Wa: Float[np.ndarray, "*networks d n1"],
+) -> Float[np.ndarray, "*networks"]:
+    """<Wp W, Wa>/(|Wp W| |Wa|), as `Outcome` has it."""
+    size = lambda x: np.linalg.norm(x, axis=(-2, -1))
+    with np.errstate(all="ignore"):
+        prediction = Wp @ W
+        lengths = size(prediction) * size(Wa)
+        found = np.sum(prediction * Wa, axis=(-2, -1)) / lengths
+    return np.where(np.isfinite(lengths) & (lengths > 0), found, np.nan)
+
+
+def spectrum(W: Float[np.ndarray, "*networks d n1"]) -> Float[np.ndarray, "*networks d"]:
+    """Eigenvalues of W W^T, rising."""
+    return np.linalg.eigvalsh(W @ np.swapaxes(W, -1, -2))
