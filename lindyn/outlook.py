@@ -41,7 +41,7 @@ class Case(NamedTuple):
     def of(cls, told: Mapping[str, Any]) -> "Case":
         rate = told["predictor_lr"] or told["lr"]
         found = units({**told, "alpha_p": rate / told["lr"]})
-        params, kappa = effective(found, Scales(excess=told["sigma2"], norms=told["scale"]))
+        params, kappa = effective(found, Scales(excess=told["sigma2"]))
         return cls(told, params, kappa * found.step, kappa, found.notes, found.beyond)
 
     def but(self, **changes: Any) -> "Case":
@@ -64,6 +64,17 @@ class Case(NamedTuple):
     def through_target(self) -> bool:
         """No gradient reaches a target that is an EMA, with or without a stop-gradient."""
         return not self.told["stop_gradient"] and self.told["target"] == "none"
+
+    @property
+    def squared(self) -> bool:
+        """(11)-(13) are of this loss."""
+        return self.told["loss"] == "l2"
+
+    @property
+    def memory(self) -> float:
+        """Steps in which decay takes weights down by e, unless steps hold them up."""
+        decay = self.params.eta_s * self.step
+        return 1 / decay if decay > 0 else math.inf
 
     @property
     def frozen(self) -> bool:
@@ -106,21 +117,6 @@ class Case(NamedTuple):
             both = 1 + (1 + pull) / beta
             return 2 * pull / (both + math.sqrt(both**2 - 4 * pull / beta))
         return eta if self.told["predictor"] == "optimal" else None
-
-
-def verdict(case: Case, found: Mapping[str, Any] | None = None) -> str:
-    """DIES if all starts of the box do (or for a proven rate), LIVES if no usual ones do.
-
-    Those have p > NEAR/a; of a closed form, any s > 0.
-    """
-    if case.rate is not None:
-        return DIES if case.rate > 0 else DEPENDS
-    if case.edge == math.inf:
-        return DIES
-    if not case.trained:
-        return LIVES if case.edge == 0 else DEPENDS
-    found = found or box(case)
-    return DIES if found["share"] == 1 else LIVES if found["usual_share"] == 0 else DEPENDS
 
 
 def box(case: Case) -> dict[str, Any]:

@@ -22,13 +22,16 @@ CLOSED_FORMS = ("directpred", "directset", "directcopy", "optimal")
 class Config:
     """Says whether BYOL, SimSiam or DirectPred collapses with these settings, and why.
 
-    It is the theory of linear networks that answers, for modes: an eigenvalue p of the
-    predictor with the variance s of the features along the same eigenvector. It needs no data.
+    It is the theory of linear networks that answers, with the loss and the steps of the
+    trainer. A mode is an eigenvalue p of the predictor with the variance s of the features
+    along the same eigenvector; those that usual starts leave are counted. It needs no data.
     """
 
+    optimiser: Literal["sgd", "adam", "lars"] = "sgd"  # adam --decay decoupled is AdamW
     lr: float = 0.03  # of encoder and projector
     predictor_lr: float | None = None  # default: lr
-    momentum: float = 0.9
+    momentum: float = 0.9  # of adam its first beta; the second is 0.999
+    nesterov: bool = False
     wd: Decay = 4e-4  # weight decay, as the optimiser is told
     wd_p: float | None = None  # of the predictor, if it differs
     wd_s: float | None = None  # of encoder and projector, if it differs
@@ -48,15 +51,20 @@ class Config:
     a: float = 0.5  # of --predictor directset, p = max(s - c, 0)^a + eps
     eps: float = 0.1  # of a predictor in closed form
     c: float = 0.0  # of directpred and directset
+    rho: float = 0.3  # of the running F of a predictor in closed form
     sigma2: float = 0.3  # variance that views add to inputs of variance 1: a guess
-    scale: float = 1.0  # |Wp f| |f_a|, by which a cosine's gradient is divided: a guess
-    p0: float | None = None  # start of a mode, whose own fate is then the answer
+    dim: int = 8  # outputs that are compared; 16 stand for more
+    inputs: int = 16  # of the layer that makes them; 32 stand for more
+    batch: int = 128
+    steps: int = 5000  # of the run
+    p0: float | None = None
+    """Of --loss l2: start of a mode, whose own fate is then the answer."""
     s0: float | None = None  # default: p0^2/alpha_p
-    steps: int | None = None  # of the run: do modes have the time to grow?
     run: pathlib.Path | None = None
     """A run folder of lindyn train, or its config.json: other flags change its settings."""
     json: bool = False  # print one JSON object instead of the table
-    fail_on_collapse: bool = False  # exit with 1 if it collapses
+    fail_on_collapse: bool = False
+    """Exit with 1 if it diverges, if noise rules it, or if less than half of the modes live."""
 
 
 LIMITS = {  # flag: least, most, whether the least is excluded
@@ -71,14 +79,17 @@ LIMITS = {  # flag: least, most, whether the least is excluded
     "eps": (0, 1e3, False),
     "c": (-1e3, 1e3, False),
     "sigma2": (0, 1e3, False),
-    "scale": (1e-6, 1e6, False),
+    "rho": (0, 1, False),
+    "dim": (2, 8192, False),
+    "inputs": (1, 65_536, False),
+    "batch": (2, 10**6, False),
     "p0": (-1e3, 1e3, False),
     "s0": (0, 1e6, True),
-    "steps": (1, 10**12, False),
+    "steps": (1, 100_000, False),
 }
 FIXED = {  # what the theory does not know, unless a run says otherwise
     "method": "byol",
-    "optimiser": "sgd",
+    "normalisation": "spectral",
     "schedule": "constant",
     "warmup": 0.0,
     "ema_schedule": "constant",
@@ -117,7 +128,7 @@ def predict(config: Config, recorded: Mapping[str, Any]) -> int:
         print(command.as_json({**about, **found}))
     else:
         _tell(found, reasons.rows(case, found))
-    failed = config.fail_on_collapse and found["verdict"] == outlook.DIES
+    failed = config.fail_on_collapse and remedies.fails(found)
     return command.FAILED if failed else command.DONE
 
 
@@ -125,6 +136,7 @@ def _recorded(path):
     """A run's config.json, which is there before anything is recorded."""
     file = path if path.suffix == ".json" else path / "config.json"
     recorded = runs.content(file.parent, file.name)
+    recorded = {"nesterov": False, **recorded}  # as runs before there was a choice
     needed = [*FIXED, *_shared(), "alpha_p"]
     missing = [name for name in needed if name not in recorded]
     if missing:
@@ -141,7 +153,7 @@ def _recorded(path):
 
 def _shared():
     """Settings by the same name in config.json. Its sigma2 is that of made-up data."""
-    mine = ("predictor_lr", "sigma2", "scale", "p0", "s0", "steps", "run", "json")
+    mine = ("predictor_lr", "sigma2", "inputs", "p0", "s0", "steps", "run", "json")
     names = [field.name for field in dataclasses.fields(Config)]
     return [name for name in names if name not in (*mine, "fail_on_collapse")]
 
@@ -150,8 +162,10 @@ def _flags(recorded):
     """A run's settings as the flags that they would be."""
     given = {name: recorded[name] for name in _shared()}
     given["predictor_lr"] = recorded["alpha_p"] * recorded["lr"]
-    if recorded.get("data") == "gaussian":
+    linear = recorded.get("data") == "gaussian"
+    if linear:
         given["sigma2"] = recorded["sigma2"]
+    given["inputs"] = recorded["inputs" if linear else "hidden"]
     for name, value in given.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -171,8 +185,12 @@ def _check(config):
     kind = config.predictor
     if config.symmetric and (kind in CLOSED_FORMS or kind == "none"):
         raise UsageError(f"--symmetric: not with --predictor {kind}")
-    if config.scale != 1 and config.loss != "cosine":
-        raise UsageError(f"--scale: --loss {config.loss} is not divided by it")
+    if config.nesterov and (config.optimiser != "sgd" or config.momentum == 0):
+        raise UsageError("--nesterov: only with --optimiser sgd and a --momentum")
+    if config.p0 is not None and config.loss == "cosine":
+        raise UsageError(
+            "--p0: modes of a cosine compete, and none has a fate of its own; --loss l2"
+        )
     if config.s0 is not None and config.p0 is None:
         raise UsageError("--s0: say where p starts with --p0")
     if config.p0 == 0 and config.s0 is None:

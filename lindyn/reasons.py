@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lindyn.outlook import DIES, LIVES, Case
+from lindyn.trial import DIVERGES, NOISE, STARTS
 
 
 Row = tuple[str, float | None, str]  # name, number, meaning
@@ -12,40 +13,81 @@ READ = {"coupled": "coupled", "decoupled": "decoupled", "wd_a_step": "wd itself 
 FATES = {DIES: "dies", LIVES: "survives"}
 WHY = {
     "stop_gradient": "what the encoder aims at must not follow it",
-    "predictor": "only with a predictor do modes grow",
+    "predictor": "without one, outputs gain by being all alike",
+    "lr": "or less",
     "wd": "or less",
     "wd_s": "or less",
     "wd_p": "the predictor's too",
-    "predictor_lr": "or more",
+    "predictor_lr": "or more: modes whose p starts low have the time to rise",
     "ema": "or less: the target follows in time",
-    "eps": "which is between p-* and p+*",
+    "eps": "every mode has at least this p",
 }
 
 
 def why(case: Case, found: Mapping[str, Any]) -> str:
     """The verdict's reason."""
-    if case.rate is not None:
-        return _of_rate(case)
-    part = _part(case.part)
-    if case.part > 1:
-        return f"{part}, so zero is the only fixed point"
-    if not case.trained:
-        return _of_closed_form(case)
-    if case.frozen:
-        return "the encoder decays and the predictor does not: p comes to rest, and s dies"
-    box, start = found["box"], found["start"]
-    if start:
+    tried, start = found["trial"], found["start"]
+    if tried is None:
+        return _of_rate(case) if case.squared else _of_agreement(case)
+    if start and case.edge < math.inf:
         fate = FATES.get(start["fate"], "is at the edge")
-        return f"the mode from p = {start['p']:.3g}, s = {start['s']:.3g} {fate}; {part}"
-    if box["share"] == 1:
-        return f"every start in the box dies, though {part}"
-    if box["usual_share"] > 0:
-        usual = f"starts with p above {box['usual_p']:.2g}"
-        return f"{box['usual_share']:.0%} of the {usual} die; {part}"
-    if math.isnan(box["usual_share"]):
-        return f"the solves are too long to tell; {part}"
-    usual = f"modes that start with p above {box['usual_p']:.2g}"
-    return f"{part}; {usual} come to p = {case.roots[1]:.3g}"
+        return (
+            f"the mode from p = {start['p']:.3g}, s = {start['s']:.3g} {fate};"
+            f" {_part(case.part)}"
+        )
+    left = _left(tried)
+    if found["verdict"] == DIVERGES:
+        return _of_divergence(case, found)
+    if found["verdict"] == NOISE:
+        samples = found["memory"] * case.told["batch"]
+        return (
+            f"decay makes weights forget in {found['memory']:.3g} steps, {samples:.3g} samples,"
+            f" and prediction and target agree to {tried['agreement']:.0%} of what they could"
+        )
+    if not case.squared:
+        return f"{left}; {_of_cosine(case, found)}"
+    if case.told["predictor"] == "optimal":
+        return f"{left}; the least-squares predictor leaves no gradient but noise's"
+    if case.frozen and case.trained:
+        return f"{left}; the encoder decays and the predictor does not: p rests, and s dies"
+    if case.part > 1:
+        return f"{left}; {_part(case.part)}, so zero is the only fixed point"
+    return f"{left}; {_part(case.part) if case.trained else _of_closed_form(case)}"
+
+
+def _left(tried):
+    low, high = tried["ranks"]
+    between = f"{low}" if low == high else f"{low} to {high}"
+    return f"{between} of {tried['modes']} modes live after {tried['steps']} steps"
+
+
+def _of_cosine(case, found):
+    if found["verdict"] == DIES:
+        return "nothing is left that a step can change"
+    if found["verdict"] == LIVES:
+        return "a cosine leaves the scale free, so that decay kills no mode"
+    return "modes with p below zero, or far above the others', lose to these"
+
+
+def _of_agreement(case):
+    if case.told["sigma2"] == 0:
+        return "views do not differ, and every output agrees with itself"
+    lacking = "a stop-gradient" if case.through_target else "a predictor"
+    return (
+        f"without {lacking} a cosine is largest for outputs that views do not change, a"
+        " constant above all, and these outgrow the rest"
+    )
+
+
+def _of_divergence(case, found):
+    rate = found["diverges_from_lr"]
+    if not case.squared:
+        return f"from --lr {rate:.2g} on, decay takes more in a step than is there"
+    if rate is None:
+        return "outputs grow without end: nothing in this predictor holds their scale"
+    steady = found["stable_up_to_lr"]
+    at_goal = f", and at the goal below {steady:.2g}" if steady else ""
+    return f"steps overshoot: from usual starts they are stable below --lr {rate:.2g}{at_goal}"
 
 
 def change(case: Case, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,16 +96,25 @@ def change(case: Case, changes: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in changes.items():
         flags.append(f"--{name.replace('_', '-')}")
         if value is not True:
-            flags.append(f"{value:g}" if isinstance(value, float) else value)
+            flags.append(value if isinstance(value, str) else f"{value:g}")
     said = [WHY[name] for name in changes]
-    if {"wd", "wd_s"} & {*changes}:
+    if {"wd", "wd_s"} & {*changes} and case.squared:
         said[-1] += f": {_part(case.but(**changes).part)}"
-    return {"flags": flags, "why": "; ".join(said)}
+    return {"flags": flags, "why": "; ".join(dict.fromkeys(said))}
 
 
 def rows(case: Case, found: Mapping[str, Any]) -> Iterator[Row]:
     """What the verdict comes from."""
-    params, told = case.params, case.told
+    params, told, tried = case.params, case.told, found["trial"]
+    if tried:
+        low, high = tried["ranks"]
+        of = f"of {tried['modes']}, the median of {STARTS} usual starts ({low} to {high})"
+        yield "modes left", tried["rank"], f"{of} after {tried['steps']} steps"
+        yield "agreement", tried["agreement"], "of prediction and target, over what could be"
+    if found["diverges_from_lr"] is not None:
+        yield "diverges", found["diverges_from_lr"], "from this --lr on, all else the same"
+    if found["stable_up_to_lr"] is not None:
+        yield "stable", found["stable_up_to_lr"], "below this --lr, at the goal"
     yield "time of a step", case.step, f"kappa lr/(1 - momentum), with kappa = {case.kappa:g}"
     if case.trained:
         yield "alpha_p", params.alpha_p, "the predictor's learning rate over the encoder's"
@@ -71,18 +122,21 @@ def rows(case: Case, found: Mapping[str, Any]) -> Iterator[Row]:
     yield "eta", params.eta_s, of or "weight decay"
     others = found["eta_if_the_decay_is"].items()
     yield "", None, "; ".join(f"{value:.3g} if {READ[how]}" for how, value in others)
-    yield "critical decay", found["critical_decay"], "beyond it every mode dies"
+    if math.isfinite(found["memory"]):
+        yield "memory", found["memory"], "steps in which decay takes weights down by e"
+    if case.squared:
+        yield "critical decay", found["critical_decay"], "beyond it every mode dies"
     if told["target"] == "ema":
         slow = ", slower than the decay" if params.beta <= params.eta_s else ""
         steps = f"{1 / (1 - told['ema']):.3g} steps"
         yield "beta", params.beta, f"rate of the target: it follows in {steps}{slow}"
-    if case.rate is not None:
+    if found["rate_of_collapse"] is not None:
         yield "rate", case.rate, "at which W shrinks, at least"
-    elif not math.isnan(found["goal"]):
+    elif found["goal"] is not None and not math.isnan(found["goal"]):
         of = "s" if not case.trained else "p" if _split(case) else "p on s = p^2/alpha_p"
         yield "edge", found["edge"], f"of {of}: from below it a mode dies"
         yield "goal", found["goal"], "of p: where a mode ends that lives"
-    if case.trained:
+    if found["box"]:
         yield from _of_modes(found, told["predictor_lr"] or told["lr"])
 
 
@@ -111,10 +165,7 @@ def _of_modes(found, rate) -> Iterator[Row]:
 def _of_rate(case):
     why = "without a stop-gradient (Theorem 2) W shrinks"
     if not case.through_target:
-        why = {
-            "none": "without a predictor W shrinks",
-            "optimal": "the least-squares predictor leaves no gradient, and W shrinks",
-        }[case.told["predictor"]]
+        why = "without a predictor W shrinks"
     if case.rate == 0:
         return f"{why} by weight decay and augmentation alone, and here is neither"
     steps = math.log(2) / (case.rate * case.step)

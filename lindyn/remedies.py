@@ -1,8 +1,8 @@
-"""The predict command's answer, and which changes of the settings would keep from collapse."""
+"""The predict command's answer, and which changes of the settings would help."""
 
 import dataclasses
 import math
-from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,8 @@ import numpy as np
 from lindyn import fields, theory
 from lindyn.maps import SURVIVES
 from lindyn.outlook import (
+    DEPENDS,
+    DIES,
     LIVES,
     POWERS,
     Case,
@@ -20,47 +22,96 @@ from lindyn.outlook import (
     given,
     solved,
     start,
-    verdict,
+)
+from lindyn.steps import largest_rate
+from lindyn.trial import (
+    DIM,
+    DIVERGES,
+    INPUTS,
+    LOSES,
+    NOISE,
+    Trial,
+    diverging_rate,
+    kinds,
+    trial,
 )
 
 
-DECADES, NICE = 6, (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+LESS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 1e-3)  # of a number, in the order they are tried
+MORE = (2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 
 
 def answer(case: Case) -> dict[str, Any]:
     """The verdict, and all that leads to it."""
     params, told = case.params, case.told
-    points = fixed_points(case) if case.trained else []
-    shares = box(case) if case.trained else None
-    found = verdict(case, shares)
+    of_modes = case.trained and case.squared  # (11)-(13), which speak of no other loss
+    points = fixed_points(case) if of_modes else []
+    proven = certain(case)
+    tried = trial(case) if proven is None else None
+    found = proven or (tried.kind if tried else LIVES)
     begun = start(case) if told["p0"] is not None else None
     if begun and case.edge < math.inf:
         found = begun["fate"]
+    closed = case.rate is None and case.squared
     return {
         "verdict": found,
+        "trial": tried and tried._asdict(),
+        "diverges_from_lr": diverging_rate(case) if tried else None,
+        "stable_up_to_lr": stable_rate(case, points),
         "effective": {
             "step": case.step,
             "kappa": case.kappa,
             **{x.name: getattr(params, x.name) for x in dataclasses.fields(params)},
         },
         "eta_if_the_decay_is": readings(case),
-        "critical_decay": theory.critical_decay(params),
-        "part_of_critical_decay": case.part,
-        "edge": case.edge if case.rate is None else None,
-        "goal": case.roots[1] if case.rate is None else None,
-        "rate_of_collapse": case.rate,
+        "critical_decay": theory.critical_decay(params) if case.squared else None,
+        "part_of_critical_decay": case.part if case.squared else None,
+        "memory": case.memory,
+        "edge": case.edge if closed else None,
+        "goal": case.roots[1] if closed else None,
+        "rate_of_collapse": case.rate if case.squared else None,
         "fixed_points": points,
-        "box": shares,
+        "box": box(case) if of_modes else None,
         "start": begun,
-        "alignment": alignment(case) if case.trained else None,
-        "escape": escape(case) if case.trained else None,
-        "suggestions": suggestions(case, found),
-        "phase": _phase(params) if case.trained else None,
+        "alignment": alignment(case) if of_modes else None,
+        "escape": escape(case) if of_modes else None,
+        "suggestions": suggestions(case, found, tried),
+        "phase": _phase(params) if of_modes else None,
         "notes": case.notes,
-        "beyond": list(_beyond(case, points)),
+        "beyond": list(_beyond(case)),
         "assumed": "encoder and predictor are a matrix each; inputs have variance 1, to which"
         f" views add {told['sigma2']:g} (--sigma2)",
     }
+
+
+def stable_rate(case: Case, points: list[dict[str, Any]]) -> float | None:
+    """The --lr below which steps are stable at the goal, of SGD and the squared loss."""
+    if len(points) < 3 or case.told["optimiser"] != "sgd":
+        return None
+    speed = case.kappa * float(np.abs(points[-1]["eigenvalues"]).max())
+    return float(largest_rate(speed, case.told["momentum"], case.told["nesterov"]))
+
+
+def certain(case: Case) -> str | None:
+    """What needs no trial: a loss that is least where outputs have collapsed.
+
+    Of (1) Theorem 2 and its like. A cosine is 1 for outputs on which both views of everything
+    agree, a constant above all; isotropic inputs have none such, and real ones do.
+    """
+    alike = case.through_target or case.told["predictor"] == "none"
+    if not alike:
+        return None
+    if not case.squared:
+        return DIES if case.told["sigma2"] > 0 else DEPENDS
+    return DIES if case.rate else DEPENDS
+
+
+def fails(found: Mapping[str, Any]) -> bool:
+    """Nothing finite, noise, or less than half of the modes."""
+    if found["verdict"] in (DIES, DIVERGES, NOISE):
+        return True
+    tried = found["trial"]
+    return found["verdict"] == LOSES and 2 * tried["rank"] < tried["modes"]
 
 
 def readings(case: Case) -> dict[str, float]:
@@ -112,7 +163,7 @@ def alignment(case: Case) -> dict[str, Any]:
     return found
 
 
-def suggestions(case: Case, found: str) -> list[dict[str, Any]]:
+def suggestions(case: Case, found: str, tried: Trial | None) -> list[dict[str, Any]]:
     """Changes of settings, each of which alone turns `found` into `LIVES`."""
     told, changes = case.told, {}
     if found == LIVES:
@@ -121,32 +172,46 @@ def suggestions(case: Case, found: str) -> list[dict[str, Any]]:
         changes["stop_gradient"] = True
     if told["predictor"] in ("none", "optimal"):
         changes["predictor"] = "linear"
-    if case.frozen and told["predictor"] not in POWERS:
+    if case.frozen and case.squared and told["predictor"] not in POWERS:
         changes["wd_p"] = told["wd"] if told["wd_s"] is None else told["wd_s"]
-    if told["predictor"] in POWERS and case.part > 1 and not 0 < told["eps"] < 1 / case.a:
-        changes["eps"] = float(f"{1 / (4 * case.a):.1g}")
     if told["p0"] is not None:
         return _by_solves(case, changes)
-    if changes and verdict(case.but(**changes)) == LIVES:
+    if changes and kinds([case.but(**changes)]) == [LIVES]:
         return [changes]
-    ways = [_less_decay(case.told, changes)]
-    if told["predictor"] in POWERS and case.part <= 1:
-        ways.append([{"eps": x} for x in _way(told["eps"], sum(case.roots) / 2)])
-    good = lambda each: verdict(case.but(**{**changes, **each})) == LIVES
-    best = [way[bisect_left(way, True, key=good) :] for way in ways]
-    return [{**changes, **way[0]} for way in best if way]
+    ways = [way for way in _ways(case, changes, tried) if way]
+    outcomes = iter(kinds([case.but(**each) for way in ways for each in way]) if ways else [])
+    tried_ways = [[(each, next(outcomes)) for each in way] for way in ways]
+    good = [[each for each, kind in way if kind == LIVES] for way in tried_ways]
+    return [way[0] for way in good if way]
+
+
+def _ways(case, changes, tried) -> Iterator[list[dict[str, Any]]]:
+    """Lists of changes, each list from the least change to the greatest."""
+    told = case.told
+    ratio = (told["predictor_lr"] or told["lr"]) / told["lr"]
+    if tried is not None and tried.kind in (DIVERGES, NOISE):
+        slower = [_round(part * told["lr"]) for part in LESS]
+        kept = lambda lr: {} if told["predictor_lr"] is None else {"predictor_lr": ratio * lr}
+        yield [{**changes, "lr": lr, **kept(lr)} for lr in slower]
+    yield _less_decay(told, changes)
+    if case.trained:
+        yield [{**changes, "predictor_lr": _round(x * ratio * told["lr"])} for x in MORE]
+    if told["predictor"] in POWERS:
+        least = 1 / (20 * case.a)
+        yield [{**changes, "eps": _round(max(told["eps"], least) * x)} for x in (1, *MORE)]
 
 
 def _by_solves(case, changes):
-    """Of the start's own fate: the first round numbers at which it survives."""
+    """Of the start's own fate: the first of these at which it survives."""
     told = case.told
     rate = told["predictor_lr"] or told["lr"]
     ways = [
         _less_decay(told, changes),
-        [{**changes, "predictor_lr": x} for x in _way(rate, 100 * rate)],
+        [{**changes, "predictor_lr": _round(x * rate)} for x in MORE],
     ]
     if told["target"] == "ema":
-        ways.append([{**changes, "ema": round(1 - x, 9)} for x in _way(1 - told["ema"], 1.0)])
+        faster = [_round(x * (1 - told["ema"])) for x in MORE]
+        ways.append([{**changes, "ema": round(1 - x, 9)} for x in [*faster, 1.0] if x <= 1])
     cases = [case.but(**each) for way in ways for each in way]
     code = solved(cases, *np.transpose([given(case)] * len(cases)))[0]
     fates = np.split(code == SURVIVES, np.cumsum([len(way) for way in ways])[:-1])
@@ -156,24 +221,18 @@ def _by_solves(case, changes):
 
 
 def _less_decay(told, changes):
-    """Of everything, in proportion; `changes` are among them."""
+    """Of everything, in proportion, down to none; `changes` are among them."""
     told = {**told, **changes}
-    name = "wd" if told["wd_s"] is None else "wd_s"
-    split = told["wd_s"] is not None or told["wd_p"] is not None
-    other = told["wd"] if told["wd_p"] is None else told["wd_p"]
-    ways = [{**changes, name: x} for x in _way(told[name], 0.0)]
-    if split and told[name] > 0:
-        ways = [{**way, "wd_p": float(f"{other * way[name] / told[name]:.3g}")} for way in ways]
-    return ways
+    names = [name for name in ("wd_s", "wd_p") if told[name] is not None]
+    if len(names) < 2:
+        names = ["wd", *names]
+    if not any(told[name] for name in names):
+        return []
+    return [{**changes, **{name: _round(x * told[name]) for name in names}} for x in (*LESS, 0)]
 
 
-def _way(now, end):
-    """Round numbers from `now` to `end`, and `end` itself."""
-    low, high = sorted((now, end))
-    top = math.floor(math.log10(high)) if high > 0 else 0
-    tens = [float(f"{x}e{power}") for power in range(top - DECADES, top + 1) for x in NICE]
-    between = [x for x in tens if max(low, 1e-12) <= x < high and x != low]
-    return [*(between if now < end else between[::-1]), end]
+def _round(x):
+    return float(f"{x:.1g}")
 
 
 def _phase(params):
@@ -185,17 +244,14 @@ def _phase(params):
     return " ".join(["python -m lindyn.phase", *(f"--{x} {y:.15g}" for x, y in flags.items())])
 
 
-def _beyond(case, points):
+def _beyond(case):
     """What the theory does not cover, or takes for granted."""
-    told, speed = case.told, np.abs([point["eigenvalues"] for point in points]).max(initial=0)
+    told = case.told
     yield from case.beyond
-    if case.step * speed > 1:
-        times = f"{case.step * speed:.3g} times the shortest time at the goal"
-        yield f"a step is {times}, and large steps are no flow"
-    if told["loss"] == "cosine":
-        scale = f"|Wp f| |f_a| stays {told['scale']:g} (--scale)"
-        yield f"a cosine leaves the scale of features free; here {scale}"
-    if case.trained and not told["symmetric"]:
+    if told["dim"] > DIM or told["inputs"] > INPUTS:
+        modes = min(told["dim"], DIM)
+        yield f"{modes} modes stand for {told['dim']}, and at most {INPUTS} inputs"
+    if case.trained and case.squared and not told["symmetric"]:
         yield "Wp may lose its symmetry, which (11)-(12) count on (--symmetric keeps it)"
     if told["predictor"] in POWERS:
         yield "F is divided by its largest eigenvalue or norm: s and eps are in that unit"

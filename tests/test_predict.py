@@ -16,7 +16,11 @@ from lindyn.train.config import Config as TrainConfig
 
 FIG5 = "--lr 0.01 --momentum 0 --decay decoupled --loss l2 --no-both-directions --ema 0.996"
 L2 = "--loss l2 --no-both-directions --momentum 0 --lr 0.01"
-FATES = ("collapses", "does not collapse", "depends on the start")
+PLAIN = "--loss l2 --no-both-directions"  # (1) itself
+KINDS = (
+    *("collapses", "does not collapse", "depends on the start"),
+    *("loses modes", "diverges", "is ruled by noise"),
+)
 
 
 def slow(*values):
@@ -28,7 +32,7 @@ def said(capsys):
     """What the command says as JSON."""
 
     def said(argv, code=0):
-        assert predict.main(["--json", *shlex.split(argv)]) == code
+        assert predict.main(["--json", "--steps", "400", *shlex.split(argv)]) == code
         return json.loads(capsys.readouterr().out)
 
     return said
@@ -50,9 +54,9 @@ def test_the_papers_figure_5_is_beta_04_and_eta_004(said):
 
 
 def test_a_cosine_in_both_directions_is_four_times_as_fast(said):
-    effective = said("--scale 2")["effective"]  # 2 directions times 2, over |Wp f| |f_a|
-    assert np.isclose(effective["kappa"], 2) and np.isclose(effective["step"], 0.6)
-    assert np.isclose(effective["eta_s"], 2e-4) and np.isclose(effective["beta"], 0.004 / 0.6)
+    effective = said("")["effective"]  # 2 directions times 2
+    assert np.isclose(effective["kappa"], 4) and np.isclose(effective["step"], 1.2)
+    assert np.isclose(effective["eta_s"], 1e-4) and np.isclose(effective["beta"], 0.004 / 1.2)
 
 
 def test_momentum_is_a_larger_learning_rate_but_for_decoupled_decay(said):
@@ -101,7 +105,7 @@ def ends(found, p, s, t1=2000.0):
 
 @pytest.mark.parametrize("target", (slow("--target none"), "--ema 0.98"))
 def test_above_the_critical_decay_all_modes_die(target, said):
-    found = said(f"{L2} --wd 0.25 {target}")
+    found = said(f"{L2} --wd 0.25 {target} --steps 5000")
     assert found["verdict"] == "collapses" and found["box"]["share"] == 1
     p, s = np.array([0.8, 0.3, 0.1, -0.5]), np.array([1.0, 0.2, 0.5, 0.6])
     assert np.all(ends(found, p, s) < 1e-12)
@@ -129,34 +133,27 @@ def test_the_fate_of_a_start_is_that_of_its_solution(target, p0, said):
 
 
 def test_the_share_without_decay_is_the_exact_basin(said):
-    found = said("--wd 0 --target none --predictor-lr 0.06")
+    found = said("--loss l2 --wd 0 --target none --predictor-lr 0.06")
     middles = (np.arange(22) + 0.5) / 22
     p = found["box"]["p"][1] * (2 * middles - 1)
     edge = theory.basin_edge_without_decay(p, params_of(found))
     dies = found["box"]["s"][1] * middles[:, None] <= np.asarray(edge)[None]
     assert np.isclose(found["box"]["share"], dies.mean(), rtol=1e-12)
-    assert found["verdict"] == "does not collapse" and found["suggestions"] == []
 
 
 @pytest.mark.parametrize(
     "argv",
     (
-        "--wd 1",
-        slow("--wd 0.5 --target none"),
-        "--wd-s 0.9 --target none",
-        slow("--wd 0.3 --decay decoupled --momentum 0 --lr 0.3 --ema 0.9999"),
-        slow("--wd 0.1 --wd-p 0"),
-        slow("--wd 0.1 --wd-p 0.2 --sigma2 0.7"),
-        slow("--wd 0.3 --p0=-0.1 --s0 0.01 --target none"),
-        "--wd 0.2 --p0 0.1",
-        "--target none --no-stop-gradient",
-        "--target none --no-stop-gradient --predictor none --wd 3",
-        "--predictor none",
-        "--predictor optimal",
-        "--predictor directpred --eps 0",
-        "--predictor directcopy --wd 0.5",
-        "--predictor directset --a 0.3 --eps 5 --wd 3",
-        "--predictor directpred --eps 0.9",
+        f"{PLAIN} --wd 1 --ema 0.9",
+        slow(f"{PLAIN} --wd 0.5 --predictor-lr 0.3"),
+        slow(f"{PLAIN} --wd 0.3 --p0=-0.1 --s0 0.01 --target none"),
+        f"{PLAIN} --wd 0.2 --p0 0.1",
+        slow("--target none --no-stop-gradient"),
+        "--target none --no-stop-gradient --predictor none",
+        slow(f"{PLAIN} --lr 2"),
+        slow("--lr 30 --wd 1 --momentum 0"),
+        slow("--symmetric --target none --steps 3000"),
+        slow(f"{PLAIN} --predictor directpred --wd 0.5 --ema 0.9"),
     ),
 )
 def test_a_suggestion_turns_the_verdict(argv, said):
@@ -194,7 +191,7 @@ def test_without_a_predictor_the_rate_is_the_slowest_of_a_linear_flow(target, sa
 
 def test_with_an_ema_target_a_stop_gradient_changes_nothing(said):
     with_it, without = said(""), said("--no-stop-gradient")
-    assert with_it["verdict"] == without["verdict"] == "does not collapse"
+    assert with_it["trial"] == without["trial"]
     assert any("--target none" in line for line in without["beyond"])
 
 
@@ -210,7 +207,11 @@ def test_the_edge_of_a_closed_form_is_where_its_flow_turns(rule, said):
 
 
 @pytest.mark.parametrize(
-    "argv", (slow(""), slow(f"{FIG5} --wd 0.04"), "--wd 0.1 --wd-p 0.2 --sigma2 0.7")
+    "argv",
+    (
+        *(slow("--loss l2"), slow(f"{FIG5} --wd 0.04")),
+        "--loss l2 --wd 0.1 --wd-p 0.2 --sigma2 0.7",
+    ),
 )
 def test_the_fixed_points_are_those_of_the_phase_command(argv, said, folder, capsys):
     found = said(argv)
@@ -228,12 +229,13 @@ def test_the_fixed_points_are_those_of_the_phase_command(argv, said, folder, cap
 
 
 def test_the_steps_to_grow_are_the_exact_time_on_the_parabola(said):
-    found = said("--target none --wd 0.1 --p0 0.06 --steps 100")
+    found = said("--loss l2 --target none --wd 0.1 --p0 0.06 --steps 100")
     p0, half = 0.06, found["goal"] / 2
     time = float(theory.time_on_parabola(p0, half, params_of(found)))
     assert np.isclose(found["escape"]["steps"], time / found["effective"]["step"], rtol=1e-6)
     assert found["escape"]["in_the_run"]
-    assert not said("--target none --wd 0.1 --p0 0.06 --steps 5")["escape"]["in_the_run"]
+    short = said("--loss l2 --target none --wd 0.1 --p0 0.06 --steps 5")
+    assert not short["escape"]["in_the_run"]
 
 
 def test_alignment_is_theorem_3_and_its_remedies(said):
@@ -252,35 +254,38 @@ def test_alignment_is_theorem_3_and_its_remedies(said):
 
 
 def test_json_has_one_object_with_these_keys(said):
-    found = said("--p0 0.2")
+    found = said("--loss l2 --p0 0.2")
     assert set(found) == {
         *("version", "settings", "verdict", "why", "effective", "eta_if_the_decay_is"),
+        *("trial", "diverges_from_lr", "stable_up_to_lr", "memory"),
         *("critical_decay", "part_of_critical_decay", "edge", "goal", "rate_of_collapse"),
         *("fixed_points", "box", "start", "alignment", "escape", "suggestions", "phase"),
         *("notes", "beyond", "assumed"),
     }
-    assert found["verdict"] in FATES and found["settings"]["lr"] == 0.03
+    assert found["verdict"] in KINDS and found["settings"]["lr"] == 0.03
 
 
 @pytest.mark.parametrize(
     "argv",
     (
-        *("", "--wd 1", "--predictor directpred --eps 0", "--predictor none --sigma2 0 --wd 0"),
-        *("--predictor-lr 0.3 --symmetric", "--wd 0.2 --p0 0.01 --steps 10", "--wd-p 0"),
-        *("--predictor directcopy --eps 3", "--predictor optimal", "--wd-s 0"),
+        *("", "--loss l2 --wd 1", "--predictor none --sigma2 0 --wd 0", "--lr 5 --wd 1"),
+        *("--loss l2 --wd 0.2 --p0 0.01", slow("--loss l2 --wd-p 0")),
+        *("--predictor directcopy --eps 3", slow("--optimiser lars --lr 1 --momentum 0.5")),
+        slow("--optimiser adam --lr 0.01 --decay decoupled --predictor optimal"),
+        slow("--loss l2 --lr 5 --nesterov"),
     ),
 )
 def test_people_get_a_verdict_a_table_and_what_is_assumed(argv, capsys):
-    assert predict.main(shlex.split(argv)) == 0
+    assert predict.main(["--steps", "300", *shlex.split(argv)]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(FATES) and "critical decay" in shown
+    assert shown.startswith(KINDS) and "eta" in shown
     assert "assumed: " in shown and "nan" not in shown and "None" not in shown
 
 
 def test_a_collapse_can_be_the_exit_code(said):
-    said("--wd 1 --fail-on-collapse", code=1)
+    said(f"{PLAIN} --wd 1 --ema 0.9 --fail-on-collapse", code=1)
     said("--fail-on-collapse", code=0)
-    said("--predictor directpred --eps 0 --fail-on-collapse", code=0)  # that depends
+    said("--lr 5 --wd 1 --fail-on-collapse", code=1)  # it diverges
 
 
 def recorded(folder, broken=None, **changes):
@@ -291,16 +296,15 @@ def recorded(folder, broken=None, **changes):
 
 
 def test_a_run_gives_the_settings_and_flags_change_them(folder, said):
-    recorded(
-        folder, lr=0.01, alpha_p=3.0, wd=0.9, momentum=0.5, target="none", optimiser="lars"
-    )
+    recorded(folder, lr=0.25, alpha_p=3.0, wd=0.9, momentum=0.5, loss="l2", optimiser="lars")
     found = said("--run run")
-    flags = "--lr 0.01 --predictor-lr 0.03 --wd 0.9 --momentum 0.5 --target none"
+    flags = "--lr 0.25 --predictor-lr 0.75 --wd 0.9 --momentum 0.5 --loss l2 --optimiser lars"
     assert found["effective"] == said(flags)["effective"]
-    assert found["verdict"] == "collapses" and "lars" in found["beyond"][0]
+    assert any("lars" in line for line in found["beyond"])
+    assert any("16 modes stand for 128" in line for line in found["beyond"])
     assert said("--run run/config.json")["effective"] == found["effective"]
-    changed = said("--run run --weight-decay 0.0004")
-    assert changed["verdict"] == "does not collapse"
+    changed = said("--run run --weight-decay 0.0004 --optimiser sgd")
+    assert changed["part_of_critical_decay"] < found["part_of_critical_decay"]
     assert changed["effective"]["alpha_p"] == found["effective"]["alpha_p"]
 
 

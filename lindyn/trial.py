@@ -1,0 +1,169 @@
+"""What becomes of linear networks that are trained with a case's settings, by their theory.
+
+`population` takes them through as many steps as the run has, from usual starts and with the
+noise of its batches. What is said here is a count over those starts.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from lindyn import population
+from lindyn.outlook import DIES, LIVES, TRAINED, Case
+from lindyn.population import Outcome, Setting, Shape
+from lindyn.steps import LARS, SGD, Adam, largest_rate
+
+
+LOSES, DIVERGES, NOISE = "loses modes", "diverges", "is ruled by noise"
+DIM, INPUTS = 16, 32  # that are enough for a share of modes; larger networks are taken as these
+STARTS = 8
+LADDER, ENOUGH = (-8, 13), 1000  # of rates in quarters of a decade, and the steps of each
+MOST_LOST = 0.1  # part of the modes, up to which it is not said that modes are lost
+RUNAWAY = 1e6  # growth of s that counts as divergence
+DOUBT = 0.5  # of the agreement, below which noise rules
+
+
+class Trial(NamedTuple):
+    """Of one setting, from `STARTS` starts."""
+
+    steps: int
+    modes: int
+    diverged: float  # share of the starts
+    rank: float  # the median
+    ranks: tuple[int, int]  # from the least to the most
+    agreement: float  # correlation of prediction and target, over what could be; median
+    memory: float  # steps in which decay takes weights down by e
+
+    @property
+    def kind(self) -> str:
+        if self.diverged > 0.5:
+            return DIVERGES
+        if self.rank == 0:
+            return DIES
+        if self.agreement < DOUBT and self.memory < self.steps:
+            return NOISE
+        return LOSES if self.rank < (1 - MOST_LOST) * self.modes else LIVES
+
+
+def trial(case: Case) -> Trial:
+    """Of all starts."""
+    return _counted(case, _run(case, shaped(case), placed(case)))
+
+
+def kinds(cases: Sequence[Case]) -> list[str]:
+    """Of settings that share all but numbers, as `trial` would say: one program for all."""
+    found = _run(cases[0], shaped(cases[0]), _together(cases))
+    each = [Outcome(*(x[:, i] for x in found)) for i in range(len(cases))]
+    return [_counted(case, outcome).kind for case, outcome in zip(cases, each, strict=True)]
+
+
+def diverging_rate(case: Case) -> float | None:
+    """The least --lr, all else the same, at which most starts diverge; None if there is none.
+
+    The squared loss by trials, in steps of a quarter of a decade. A cosine's gradient holds
+    weights up however long a step is, and only decay can overshoot: at `steps.largest_rate` of
+    the speed wd, or alpha_p wd of the predictor's (if it is decoupled, from lr wd = 2 on).
+    """
+    told, params = case.told, case.params
+    if told["optimiser"] != "sgd":
+        return None
+    if told["loss"] == "cosine":
+        decay = max(params.eta_s, params.eta_p) * case.kappa
+        if decay == 0:
+            return None
+        if told["decay"] == "decoupled":
+            return 2 * (1 - told["momentum"]) / decay
+        return float(largest_rate(decay, told["momentum"], told["nesterov"]))
+    rates = told["lr"] * 10.0 ** (np.arange(*LADDER) / 4)
+    ratio = (told["predictor_lr"] or told["lr"]) / told["lr"]
+    cases = [case.but(lr=lr, predictor_lr=ratio * lr) for lr in rates]
+    found = _run(case, shaped(case), _together(cases), count=min(told["steps"], ENOUGH))
+    most = _lost(found).mean(0) > 0.5
+    return float(rates[np.argmax(most)]) if most.any() else None
+
+
+def _together(cases):
+    return jax.tree.map(lambda *x: np.array(x, float), *map(placed, cases))
+
+
+def _run(case, shape, setting, count=None):
+    told = case.told
+    return population.train(
+        shape,
+        setting,
+        count or told["steps"],
+        batch=told["batch"],
+        sigma2=told["sigma2"],
+        starts=STARTS,
+    )
+
+
+def _lost(outcome):
+    with np.errstate(invalid="ignore"):
+        return outcome.diverged | (outcome.s[..., -1] > RUNAWAY * outcome.s0)
+
+
+def counted(found: Outcome, steps: int, memory: float, cosine: bool) -> Trial:
+    """What has become of these networks, trained or made up."""
+    diverged = _lost(found)
+    rank = found.rank(cosine)[~diverged]
+    middle = lambda x: float(np.median(x)) if len(x) else math.nan
+    return Trial(
+        steps=steps,
+        modes=found.s.shape[-1],
+        diverged=float(diverged.mean()),
+        rank=middle(rank),
+        ranks=(int(rank.min()), int(rank.max())) if len(rank) else (0, 0),
+        agreement=middle(found.agreement[~diverged]),
+        memory=memory,
+    )
+
+
+def _counted(case, found):
+    return counted(found, case.told["steps"], case.memory, not case.squared)
+
+
+def shaped(case: Case) -> Shape:
+    told = case.told
+    dim = min(told["dim"], DIM)
+    return Shape(
+        dim=dim,
+        inputs=max(min(told["inputs"], INPUTS), 1),
+        cosine=told["loss"] == "cosine",
+        moving=told["target"] == "ema",
+        start=told["target_start"],
+        both_directions=told["both_directions"],
+        symmetric=told["symmetric"],
+        predictor="linear" if told["predictor"] in TRAINED else told["predictor"],
+        noise=True,
+    )
+
+
+def placed(case: Case) -> Setting:
+    """Of SGD, in the units of the case. Adam and LARS do not see the scale of a gradient."""
+    told, params = case.told, case.params
+    rule = {name: told[name] for name in ("a", "eps", "c", "rho")}
+    decoupled = told["decay"] == "decoupled"
+    if told["optimiser"] == "sgd":
+        optimiser = SGD(
+            rate=case.kappa * told["lr"],
+            momentum=told["momentum"],
+            nesterov=told["nesterov"],
+            decoupled=decoupled,
+        )
+        return Setting(params, optimiser, rule)
+    of = {"adam": Adam, "lars": LARS}[told["optimiser"]]
+    optimiser = of(rate=told["lr"], momentum=told["momentum"], decoupled=decoupled)
+    decay = 1 / (case.kappa if not decoupled else optimiser.time / told["lr"])
+    wd_s, wd_p = (told["wd"] if told[key] is None else told[key] for key in ("wd_s", "wd_p"))
+    free = dataclasses.replace(
+        params,
+        beta=(1 - told["ema"]) / optimiser.time,
+        eta_s=decay * wd_s,
+        eta_p=decay * params.alpha_p * wd_p,
+    )
+    return Setting(free, optimiser, rule)
