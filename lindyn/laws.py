@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     source: Float[np.ndarray, "times d d"] | None  # the part of it that no decay is
 
     def at(self, index) -> "Measured":
-        return Measured(*(x if x is None else x[index] for x in self))
+        return jax.tree.map(lambda x: x[index], self)
 
     @property
     def tau(self) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Theorem 1 for steps, on random matrices and by plain numpy."""
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +25,9 @@ def gradient(at, h, target):
     return jnp.sum(jnp.sin(q[:D] - target)) / h.shape[1]
 
 
-def descent(sgd, rates, rng):
+def descent(sgd, rates, rng) -> Iterator[Any]:
     """W, Wp before each step, V' and the displacement: the textbook's update, in numpy."""
-    at = Layers(W=rng.normal(size=(D, INPUTS)), Wp=rng.normal(size=(HIDDEN, D)))
+    at: Any = Layers(*(rng.normal(size=size) for size in ((D, INPUTS), (HIDDEN, D))))
     V = Layers(*(np.zeros_like(x) for x in at))
     for rate in rates:
         h, target = rng.normal(size=(INPUTS, 16)), rng.normal(size=(D, 16))
@@ -85,8 +87,7 @@ def test_the_source_of_a_heavy_ball_is_a_multiple_of_its_squares():
     """For heavy ball it is a^2 (1 + m)/(1 - m) times the sum of V V^T - alpha_p Vp^T Vp."""
     sgd, rng, rate = settings(False, False), np.random.default_rng(2), 0.003
     run = list(descent(sgd, [rate] * 40, rng))
-    ledger = theorems.opened(run[0][0], sgd)
-    expected = 0.0
+    ledger, expected = theorems.opened(run[0][0], sgd), 0.0
     for at, V, steps, _, _ in run:
         ledger = theorems.after_step(ledger, at, V, steps, rate, sgd)
         D = V.W @ V.W.T - sgd.alpha_p * V.Wp.T @ V.Wp

@@ -96,7 +96,10 @@ class Run(NamedTuple):
 
 
 def _ledger(run, sgd):
-    enter = lambda ledger, step: (theorems.after_step(ledger, *step, sgd), None)
+    def enter(ledger, step):
+        at, momenta, steps, rate = step
+        return theorems.after_step(ledger, at, momenta, steps, rate, sgd), None
+
     start = theorems.opened(run.start, sgd)
     return jax.lax.scan(enter, start, (run.at, run.momenta, run.steps, run.rate))[0]
 
@@ -104,15 +107,15 @@ def _ledger(run, sgd):
 @eqx.filter_jit
 def _trained(problem, sgd, rates):
     start = _drawn(problem)
-    at_rate = Network(1.0, 1.0, *[sgd.alpha_p] * 3)
-    decays = Network(sgd.eta_s, sgd.eta_s, *[sgd.eta_p] * 3)
+    each = lambda of_W, of_Wp: Network(of_W, of_W, of_Wp, of_Wp, of_Wp)
+    over, decays = each(jnp.ones(()), sgd.alpha_p), each(sgd.eta_s, sgd.eta_p)
 
     def advance(state, step):
         net, target, V = state
         key, rate = step
         g = jax.grad(_loss)(net, target, _views(problem, key))
         U, V = _direction(g, V, net, decays, sgd)
-        steps = jax.tree.map(lambda u, r: rate * r * u, U, at_rate)
+        steps = jax.tree.map(lambda u, r: rate * r * u, U, over)
         new = jax.tree.map(jnp.subtract, net, steps)
         target = jax.tree.map(lambda a, w: KEEP * a + (1 - KEEP) * w, target, new)
         return (new, target, V), (net.layers, V.layers, steps.layers)

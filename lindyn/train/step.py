@@ -40,7 +40,7 @@ class Method:
     rho: float = 0.0  # of the running estimate of F; 0: the last batch
     symmetric: bool = False  # Wp <- (Wp + Wp^T)/2 after each step
     sgd: theorems.SGD | None = None  # what Theorem 1 for steps takes, where it holds
-    rate: Callable[[Array], Array] | float = 0.0  # of the encoder, over steps
+    rate: Callable[[Array], Any] | float = 0.0  # of the encoder, over steps
     dtype: Any = jnp.float32  # of images and activations; parameters have 32 bits
 
 
