@@ -72,15 +72,17 @@ def draw_balance(ax, found) -> None:
     law = r"$e^{-2\eta t}$" if one else "the flow's"
     ax.plot(epoch, b.norm, color=BLUE, lw=1.3, label=r"$\|B(t)\|/\|B(0)\|$")
     ax.plot(epoch, b.predicted, color=INK, lw=1.0, ls=(0, (3, 2)), label=law)
-    left = [("residual, flow", b.residual, RED), ("residual, averaged", b.averaged, ORANGE)]
-    left.append(("residual, steps", b.unexplained, GREY))
-    left = [(name, x, color) for name, x, color in left if x is not None]
+    left = [("residual: flow", b.residual, RED), ("averaged", b.averaged, ORANGE)]
+    left = [each for each in (*left, ("steps", b.unexplained, GREY)) if each[1] is not None]
     for name, x, color in left:
         ax.plot(epoch, np.where(x > 0, x, np.nan), color=color, lw=1.0, label=name)
     ax.set_yscale("log")
     least = min(x[found.first + 1 :].min(initial=1.0) for _, x, _ in left)
-    ax.set(xlabel="epoch", ylim=(max(least / 2, 1e-16), 2 * b.norm.max()))
-    ax.legend(fontsize=7, handlelength=1.6, labelspacing=0.2, **OVER)
+    low, high = max(least / 2, 1e-16), 2 * b.norm.max()
+    low *= (low / high) ** 0.45  # room for the legend
+    ax.set(xlabel="epoch", ylim=(low, high))
+    how: Any = dict(handlelength=1.4, labelspacing=0.2, columnspacing=0.9, handletextpad=0.5)
+    ax.legend(fontsize=7, loc="lower center", ncols=2, **how)
 
 
 def draw_alignment(ax, found) -> None:
