@@ -71,7 +71,7 @@ def measured(run: Run) -> tuple[Units, Measured]:
     """A run in the theory's terms. `UsageError` if it holds anything that is not finite."""
     unit = units(run.config)
     m = laws.measured(run, unit)
-    if not all(np.isfinite(x).all() for x in m):
+    if not all(x is None or np.isfinite(x).all() for x in m):
         raise UsageError(f"{run.path}: its records are not finite")
     return unit, m
 
@@ -86,7 +86,7 @@ def silent(run: Run) -> dict[str, str]:
     """By answer, why the theory does not give it."""
     config, reasons = run.config, {}
     predictor = config["predictor"]
-    everything = ("invariance", "balance", "alignment", "trajectories", "plane")
+    everything = ("invariance", "balance", "identity", "alignment", "trajectories", "plane")
     if config["method"] != "byol":
         return dict.fromkeys(everything, "negative pairs; there is no predictor")
     if len(run.step) < FEWEST:
@@ -97,12 +97,10 @@ def silent(run: Run) -> dict[str, str]:
         reasons["alignment"] = "Theorem 3 is of a predictor that is trained"
     elif predictor == "none":
         law = reasons["alignment"] = "there is no predictor"
-    elif predictor == "two-layer":
-        law = "Theorem 1 is of a predictor that is one matrix"
-    elif units(config).eta is None:
-        law = "Theorem 1 needs one weight decay for both networks"
     if law:
-        reasons |= dict(invariance=law, balance=law)
+        reasons |= dict(invariance=law, balance=law, identity=law)
+    else:
+        reasons |= _law(run)
     if not config["stop_gradient"]:
         reasons["alignment"] = "Theorem 3 needs the stop-gradient"
         reasons["trajectories"] = "without stop-gradient, Theorem 2: all decays"
@@ -112,6 +110,22 @@ def silent(run: Run) -> dict[str, str]:
         reasons["plane"] = reasons["trajectories"]
     elif predictor in CLOSED:
         reasons["plane"] = "p is a function of s: the flow is on a line"
+    return reasons
+
+
+def _law(run):
+    """What is not given of Theorem 1 where it holds."""
+    config, reasons = run.config, {}
+    if config["predictor"] == "two-layer":
+        reasons["invariance"] = "the invariance is of a predictor that is one matrix"
+        if "balance_first" not in run.arrays:
+            reasons["balance"] = "the predictor's first layer is not recorded"
+    elif units(config).eta is None:
+        reasons["invariance"] = "the invariance needs one weight decay for both networks"
+    if config["optimiser"] != "sgd":
+        reasons["identity"] = "Theorem 1 for steps is of SGD"
+    elif "balance_steps" not in run.arrays:
+        reasons["identity"] = "an older version of lindyn did not enter the steps"
     return reasons
 
 

@@ -66,14 +66,23 @@ def draw_invariance(ax, found) -> None:
 
 
 def draw_balance(ax, found) -> None:
+    """|B| and the flow's; what the flow, the averaged law and the exact one leave of it."""
     epoch, b = found.run.epoch, found.balance
+    one = np.isfinite(b.expected)
+    law = r"$e^{-2\eta t}$" if one else "the flow's"
     ax.plot(epoch, b.norm, color=BLUE, lw=1.3, label=r"$\|B(t)\|/\|B(0)\|$")
-    ax.plot(epoch, b.predicted, color=INK, lw=1.0, ls=(0, (3, 2)), label=r"$e^{-2\eta t}$")
-    ax.plot(epoch, b.residual, color=RED, lw=1.0, label="residual")
+    ax.plot(epoch, b.predicted, color=INK, lw=1.0, ls=(0, (3, 2)), label=law)
+    left = [("residual: flow", b.residual, RED), ("averaged", b.averaged, ORANGE)]
+    left = [each for each in (*left, ("steps", b.unexplained, GREY)) if each[1] is not None]
+    for name, x, color in left:
+        ax.plot(epoch, np.where(x > 0, x, np.nan), color=color, lw=1.0, label=name)
     ax.set_yscale("log")
-    least = b.residual[found.first + 1 :].min(initial=1.0)
-    ax.set(xlabel="epoch", ylim=(max(least / 2, 1e-6), 2 * b.norm.max()))
-    ax.legend(fontsize=7, handlelength=1.6, labelspacing=0.2)
+    least = min(x[found.first + 1 :].min(initial=1.0) for _, x, _ in left)
+    low, high = max(least / 2, 1e-16), 2 * b.norm.max()
+    low *= (low / high) ** 0.45  # room for the legend
+    ax.set(xlabel="epoch", ylim=(low, high))
+    how: Any = dict(handlelength=1.4, labelspacing=0.2, columnspacing=0.9, handletextpad=0.5)
+    ax.legend(fontsize=7, loc="lower center", ncols=2, **how)
 
 
 def draw_alignment(ax, found) -> None:

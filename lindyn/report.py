@@ -46,6 +46,10 @@ def told(found: Answers) -> dict[str, Any]:
             "norm_at_end": float(b.norm[-1]),
             "predicted_at_end": float(b.predicted[-1]),
         }
+        for name in ("averaged", "unexplained"):
+            if (law := getattr(b, name)) is not None:
+                first = found.first if name == "averaged" else 0
+                told["balance"][f"largest_{name}"] = float(law[first:].max())
     if (al := found.alignment) is not None:
         names = ("holds_and_falls", "holds_and_rises", "fails_and_falls", "fails_and_rises")
         told["alignment"] = {
@@ -129,7 +133,8 @@ def record(found: Answers) -> dict[str, np.ndarray]:
         parts = {} if answer is None else answer._asdict()
         for kind in [part for part in parts if isinstance(parts[part], laws.Fit)]:
             parts |= {f"{kind}_{key}": x for key, x in parts.pop(kind)._asdict().items()}
-        arrays |= {f"{name}_{key}": np.asarray(x) for key, x in parts.items()}
+        kept = {key: x for key, x in parts.items() if x is not None}
+        arrays |= {f"{name}_{key}": np.asarray(x) for key, x in kept.items()}
     own = ("s", "p", "alignment", "asymmetry")  # in the basis of each record's own F
     arrays |= {f"own_{name}": found.run.arrays[name] for name in own}
     judged = found.run.evaluation
@@ -152,12 +157,20 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f" {fit['at_epoch']:.3g}",
             )
     if (b := told.get("balance")) is not None:
+        expected = b["expected_rate"]
+        one = "decays differ" if np.isnan(expected) else f"2 eta = {expected:.3g}"
         yield (
-            "balance",
-            f"|B| decays at {b['rate']:.3g}, 2 eta = {b['expected_rate']:.3g}; largest"
-            f" residual {b['largest_residual']:.2g} of |B|; before, |B| was"
+            "balance, flow",
+            f"|B| decays at {b['rate']:.3g}, {one}; largest residual"
+            f" {b['largest_residual']:.2g} of |B|; before, |B| was"
             f" {b['norm_before']:.2g} of that",
         )
+        if "largest_averaged" in b:
+            yield "balance, averaged", f"largest residual {b['largest_averaged']:.2g} of |B|"
+            yield (
+                "balance, steps",
+                f"{b['largest_unexplained']:.2g} of |B| unexplained, from the first step on",
+            )
     if (al := told.get("alignment")) is not None:
         n = al["intervals"]
         yield (

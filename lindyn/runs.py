@@ -35,7 +35,7 @@ def load_run(path: pathlib.Path | str) -> Run:
     `UsageError`, a ValueError, for a folder that holds no run or none of its records.
     """
     path = pathlib.Path(path)
-    config = content(path, "config.json")
+    config = {"nesterov": False} | content(path, "config.json")
     files = sorted((path / "spectra").glob("[0-9]*.npz"))
     if not files:
         raise UsageError(f"{path}: no spectra are recorded yet")

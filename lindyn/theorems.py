@@ -1,19 +1,133 @@
-"""The matrices of Theorems 1, 2 and 3.
+"""The matrices of Theorems 1, 2 and 3, and Theorem 1 for steps of SGD.
 
 Equation numbers are those of Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810).
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lindyn.fields import Data, Params
+from lindyn.fields import Data, Numbers, Params
+from lindyn.xla import exact_products
 
 
 def balance(
-    W: Float[Array, "n2 n1"], Wp: Float[Array, "n2 n2"], params: Params
+    W: Float[Array, "n2 n1"], Wp: Float[Array, "outputs n2"], alpha_p: Numbers
 ) -> Float[Array, "n2 n2"]:
     """W W^T - Wp^T Wp/alpha_p of Theorem 1, (5): with one eta it decays as e^(-2 eta t)."""
-    return W @ W.T - Wp.T @ Wp / params.alpha_p
+    return W @ W.T - Wp.T @ Wp / alpha_p
+
+
+class Layers(NamedTuple):
+    """The matrices before and after f = W h, or what has their shapes, as their momenta."""
+
+    W: Float[Array, "d inputs"]  # the projector's last layer, its bias as one more column
+    Wp: Float[Array, "outputs d"]  # the predictor, or its first layer, without its own bias
+
+
+class SGD(NamedTuple):
+    """As an optimiser is told, with gradients G of W and Gp of Wp:
+
+    V' = m V + G + eta_s W and W' = W - a U with U = V', or U = G + eta_s W + m V' if nesterov;
+    decoupled, without eta_s W in V' and U, and W' = W - a (U + eta_s W). For Wp the same, with
+    eta_p and the rate alpha_p a.
+    """
+
+    alpha_p: Numbers
+    momentum: Numbers  # m
+    eta_s: Numbers
+    eta_p: Numbers
+    nesterov: bool = False
+    decoupled: bool = False
+
+
+class Ledger(NamedTuple):
+    """Theorem 1 for steps: what becomes of the balance Q, told without a gradient."""
+
+    balance: Float[Array, "d d"]  # Q
+    rounded: Float[Array, "d d"]  # what is to be added to it still, below its rounding
+    moment: Float[Array, "d d"]  # M = sym(V W^T - Vp^T Wp)
+    source: Float[Array, "d d"]  # sum of what is not decay, a step's lag in M averaged
+
+
+def opened(at: Layers, sgd: SGD) -> Ledger:
+    """Before the first step, where V = 0."""
+    Q = exact_products(balance)(at.W, at.Wp, sgd.alpha_p)
+    nothing = jnp.zeros_like(Q)
+    return Ledger(balance=Q, rounded=nothing, moment=nothing, source=nothing)
+
+
+@exact_products
+def after_step(
+    ledger: Ledger, at: Layers, momenta: Layers, steps: Layers, rate: Numbers, sgd: SGD
+) -> Ledger:
+    """From W to W' = W - `steps`, at the rate a of this step; `momenta` are V'.
+
+    The loss knows W and Wp by Wp W alone, the target being stopped: G W^T = Wp^T Gp. So with
+    R = eta_s W W^T - eta_p Wp^T Wp, T = sym(V' W^T - Vp'^T Wp) and S = sym(U W^T - Up^T Wp)
+    T = m M + R, S = T (nesterov: m T + R; decoupled: T without R, and S with),
+    M' = T - a sym(V' U^T - alpha_p Vp'^T Up), Q' = Q - 2 a S + a^2 (U U^T - alpha_p Up^T Up),
+    for every batch, encoder and loss of the prediction, and whatever follows Wp.
+    """
+    decay = sgd.eta_s * at.W @ at.W.T - sgd.eta_p * at.Wp.T @ at.Wp
+    T = sgd.momentum * ledger.moment
+    if not sgd.decoupled:
+        T = T + decay
+    S = sgd.momentum * T if sgd.nesterov else T
+    if sgd.nesterov or sgd.decoupled:
+        S = S + decay
+    return _entered(
+        ledger._replace(moment=T),
+        pulled=2 * rate * S,
+        squares=balance(steps.W, steps.Wp, sgd.alpha_p),
+        turned=_product(momenta, steps),
+        lag=_lag(rate, sgd),
+    )
+
+
+@exact_products
+def after_jump(
+    ledger: Ledger, old: Layers, new: Layers, momenta: Layers, rate: Numbers, sgd: SGD
+) -> Ledger:
+    """From one W and Wp to others by hand, as by symmetrising Wp, between two steps."""
+    of = lambda at: balance(at.W, at.Wp, sgd.alpha_p)
+    return _entered(
+        ledger,
+        pulled=0.0,
+        squares=of(new) - of(old),
+        turned=_product(momenta, old) - _product(momenta, new),
+        lag=_lag(rate, sgd),
+    )
+
+
+def _product(momenta, at):
+    """M of these."""
+    M = momenta.W @ at.W.T - momenta.Wp.T @ at.Wp
+    return (M + M.T) / 2
+
+
+def _lag(rate, sgd):
+    """What a change of M adds to all later a S, averaged over steps at one rate."""
+    m = sgd.momentum
+    return rate * (m**2 if sgd.nesterov else m) / (1 - m)
+
+
+def _entered(ledger, *, pulled, squares, turned, lag):
+    total, rounded = _added(ledger.balance, squares - pulled + ledger.rounded)
+    return Ledger(
+        balance=total,
+        rounded=rounded,
+        moment=ledger.moment - turned,
+        source=ledger.source + squares + 2 * lag * turned,
+    )
+
+
+def _added(a, b):
+    """a + b, and what rounding took from it (Knuth's two-sum)."""
+    total = a + b
+    rest = total - a
+    return total, (a - (total - rest)) + (b - rest)
 
 
 def curvature(

@@ -159,6 +159,9 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
     assert told["command"] == f"python -m lindyn.compare {simsiam.path}"
     assert told["invariance"]["weights"]["a"] == pytest.approx(1, rel=0.01)
     assert told["fate"]["predicted_rank"][0] == told["fate"]["observed"]["rank"]
+    assert told["balance"]["largest_unexplained"] < 1e-12 < told["balance"]["largest_averaged"]
+    told["balance"]["expected_rate"] = np.nan
+    assert "decays differ" in dict(report.lines(told))["balance, flow"]
     assert compare.main([str(simsiam.path), "--out", str(tmp_path / "two")]) == 0
     assert "s of W W^T" in capsys.readouterr().out
     for file in (tmp_path / "one").iterdir():
@@ -169,26 +172,87 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
 @pytest.mark.parametrize(
     "change, silent",
     (
-        (dict(predictor="directpred"), {"invariance", "balance", "alignment", "plane"}),
+        (
+            dict(predictor="directpred"),
+            {"invariance", "balance", "identity", "alignment", "plane"},
+        ),
         (
             dict(stop_gradient=False),
-            {"invariance", "balance", "alignment", "trajectories", "plane"},
+            {"invariance", "balance", "identity", "alignment", "trajectories", "plane"},
         ),
         (
             dict(method="simclr"),
-            {"invariance", "balance", "alignment", "trajectories", "plane"},
+            {"invariance", "balance", "identity", "alignment", "trajectories", "plane"},
         ),
-        (dict(predictor="two-layer"), {"invariance", "balance", "trajectories", "plane"}),
+        (dict(predictor="two-layer"), {"invariance", "trajectories", "plane"}),
         (
             dict(predictor="none"),
-            {"invariance", "balance", "alignment", "trajectories", "plane"},
+            {"invariance", "balance", "identity", "alignment", "trajectories", "plane"},
         ),
-        (dict(wd_p=0.0), {"invariance", "balance"}),
+        (dict(wd_p=0.0), {"invariance"}),
+        (dict(optimiser="lars"), {"identity"}),
     ),
 )
 def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
     other = simsiam._replace(config={**simsiam.config, **change})
     assert set(answers.silent(other)) == silent
+
+
+@pytest.mark.parametrize(
+    "flags",
+    (
+        ("--wd-p", 0.03, "--alpha-p", 2, "--momentum", 0.9, "--decay", "decoupled"),
+        ("--wd-p", 0.03, "--momentum", 0.8, "--nesterov", "--schedule", "cosine"),
+        ("--predictor", "two-layer", "--predictor-hidden", 12, "--predictor-bias"),
+        ("--symmetric", "--momentum", 0.5),
+    ),
+)
+def test_the_balance_of_any_sgd_is_explained_to_rounding(flags, tmp_path):
+    run = run_of(tmp_path / "run", *flags, "--epochs", 1000, "--lr", 0.01)
+    unit = units(run.config)
+    b = laws.balance(laws.measured(run, unit), unit, 2)
+    assert b.unexplained is not None and b.averaged is not None
+    assert b.unexplained.max() < 1e-12 < 1e-6 < b.averaged.max()
+    if run.config["schedule"] == "constant":
+        assert b.averaged[2:].max() < b.residual[2:].max() / 5
+    assert ("invariance" in answers.silent(run)) == ("--symmetric" not in flags)
+    assert {"balance", "identity"}.isdisjoint(answers.silent(run))
+
+
+def test_the_flow_holds_for_decays_that_differ(by_step):
+    """It is a quadrature of what is recorded, and for one decay the exponential's."""
+    run = by_step[-1]
+    m, unit = laws.measured(run, units(run.config)), units(run.config)
+    one, nearly = (
+        laws.balance(m, unit._replace(eta_p=eta_p), 2)
+        for eta_p in (unit.eta_s, unit.eta_s * (1 + 1e-7))
+    )
+    assert np.isnan(nearly.expected) and one.expected == 0.02
+    assert np.allclose(one.predicted, nearly.predicted, rtol=3e-3)
+    for found in (one, nearly):
+        assert found.averaged is not None
+        assert found.averaged[2:].max() < found.residual[2:].max() / 5
+
+
+def test_a_run_of_an_older_version_is_told_that_its_steps_were_not_entered(simsiam, tmp_path):
+    older = tmp_path / "run"
+    shutil.copytree(simsiam.path, older)
+    for file in (older / "spectra").iterdir():
+        with np.load(file) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        for name in ("balance_first", "balance_steps", "balance_source"):
+            del arrays[name]
+        np.savez(file, **arrays)
+    config = json.loads((older / "config.json").read_text())
+    del config["nesterov"]
+    (older / "config.json").write_text(json.dumps(config))
+    assert compare.main([str(older), "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out" / "compare-run.json").read_text())
+    assert "older version" in told["silent"]["identity"] and "balance" not in told["silent"]
+    assert {"largest_unexplained", "largest_averaged"}.isdisjoint(told["balance"])
+    assert load_run(older).config["nesterov"] is False
+    two = load_run(older)._replace(config=config | dict(predictor="two-layer"))
+    assert "first layer" in answers.silent(two)["balance"]
 
 
 def test_a_stiff_forecast_is_solved_and_shrinks_the_predictor_by_its_decay_alone(simsiam):

@@ -38,6 +38,10 @@ CATCHERS = {
         "balance": ("theorem-1-split", "theorem-1"),
         "curvature": ("theorem-2-curvature",),
         "alignment_rate": ("theorem-3-identity",),
+        "after_step": ("theorem-1-heavy-ball", "theorem-1-nesterov", "theorem-1-decoupled"),
+        "_product": ("theorem-1-heavy-ball",),
+        "_lag": ("theorem-1-source",),
+        "_entered": ("theorem-1-source", "theorem-1-heavy-ball"),
     },
     theory: {
         "alignment_margin": ("alignment-condition",),
@@ -63,6 +67,7 @@ HARMLESS = {
     ("_discriminant", "factor", 3),
     ("_rest", "eta", 0),  # the ratio of equal decays is 1 with or without the special case
     ("_rest", "eta", 1),
+    ("_entered", "sign", 1),  # of what rounding took, which float32 alone would miss
 }
 
 

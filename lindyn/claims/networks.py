@@ -68,7 +68,7 @@ def theorem_1_split(problem):
     params = with_decay(problem.params, eta_p=3 * problem.params.eta_p)
     y = problem.y
     rate = fields.full(0.0, y, (params, problem.data))
-    of = lambda y: theorems.balance(y.W, y.Wp, params)
+    of = lambda y: theorems.balance(y.W, y.Wp, params.alpha_p)
     _, measured = jax.jvp(of, (y,), (rate,))
     encoder, predictor = y.W @ y.W.T, y.Wp.T @ y.Wp
     expected = -2 * params.eta_s * encoder + 2 * params.eta_p * predictor / params.alpha_p
@@ -111,7 +111,7 @@ def flow_args(problem):
 def _imbalance(problem, field, y0, args):
     ts = jnp.linspace(0.0, 5.0, 11)
     ys = trajectory(field, y0, args, ts, rtol=RTOL)
-    balances = jax.vmap(theorems.balance, (0, 0, None))(ys.W, ys.Wp, problem.params)
+    balances = jax.vmap(theorems.balance, (0, 0, None))(ys.W, ys.Wp, problem.params.alpha_p)
     decay = jnp.exp(-2 * problem.params.eta_s * ts)[:, None, None]
     return apart(balances, decay * balances[:1])
 

@@ -104,6 +104,8 @@ class Config:
     alpha_p: float = 1.0
     """The predictor's learning rate over the others'."""
     momentum: float = 0.9
+    nesterov: bool = False
+    """Nesterov's momentum, as PyTorch's."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Of the learning rates."""
     warmup: float = 0.0
@@ -224,6 +226,10 @@ def check(config: Config) -> None:
         raise UsageError(f"--symmetric: not with --predictor {config.predictor}")
     if config.predictor_bias and config.predictor not in ("linear", "two-layer"):
         raise UsageError(f"--predictor-bias: not with --predictor {config.predictor}")
+    if config.nesterov and config.optimiser != "sgd":
+        raise UsageError(f"--nesterov: not with --optimiser {config.optimiser}")
+    if config.nesterov and not config.momentum:
+        raise UsageError("--nesterov: needs a --momentum above 0")
     if config.rho == 1 and config.closed_form:
         raise UsageError("--rho 1: F would stay what the first batch says; give less")
     if config.warmup > config.epochs:

@@ -88,7 +88,10 @@ def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[
     power = E|f_a|^2; running, the estimate of F that a closed form uses; Wp; s, p, U and
     alignment in the `shared_basis` of F and Wp; balance_W = W W^T and balance_Wp = Wp^T Wp of
     Theorem 1, with W the projector's last layer and its bias, cross_W = Wa W^T; tau over all of
-    the branch and tau_last for that layer alone. `samples` is how many rows F has.
+    the branch and tau_last for that layer alone. Where Theorem 1 holds for steps: balance_first
+    = Wp^T Wp of the predictor's first layer, balance_steps, what W W^T - Wp^T Wp/alpha_p must
+    be after the steps so far, and balance_source, the part of it that no decay is, both by
+    `theorems.after_step`. `samples` is how many rows F has.
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         host = _on_host(record)
@@ -119,6 +122,12 @@ def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[
         tau=host.tau,
         tau_last=last,
     )
+    if host.balance is not None:
+        arrays |= dict(
+            balance_first=host.layers.Wp.T @ host.layers.Wp,
+            balance_steps=host.balance.balance + host.balance.rounded,
+            balance_source=host.balance.source,
+        )
     verdict = spectra.verdict(host.batch.F, host.batch.mean, samples)
     told = dict(
         s_max=float(basis.s[0]),

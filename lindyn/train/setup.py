@@ -11,7 +11,7 @@ import jax.random as jr
 import optax
 from jaxtyping import PyTree
 
-from lindyn import predictors
+from lindyn import predictors, theorems
 from lindyn.train import augment, byol, gaussian
 from lindyn.train.config import Config
 from lindyn.train.step import DEVICE, Method, TrainState, initial
@@ -52,6 +52,8 @@ def method(config: Config, steps: int, epoch: int) -> Method:
         every=config.freq,
         rho=config.rho if config.closed_form else 0.0,
         symmetric=config.symmetric,
+        sgd=_sgd(config),
+        rate=_schedule(config, config.lr, steps, epoch),
         dtype=jnp.dtype(config.precision),
     )
 
@@ -131,6 +133,22 @@ def _rule(config):
     )
 
 
+def _sgd(config):
+    """None where gradients of W and Wp are not of one loss of Wp W, or do not make the step."""
+    trained = config.predictor in ("linear", "two-layer") and config.method == "byol"
+    if not trained or not config.stop_gradient or config.optimiser != "sgd":
+        return None
+    eta_s, eta_p = config.decays
+    return theorems.SGD(
+        alpha_p=config.alpha_p,
+        momentum=config.momentum,
+        eta_s=eta_s,
+        eta_p=eta_p,
+        nesterov=config.nesterov,
+        decoupled=config.decay == "decoupled",
+    )
+
+
 def _optimiser(config, steps, epoch):
     decay_s, decay_p = config.decays
     groups: Any = {
@@ -159,7 +177,7 @@ def _group(config, rate, decay, steps, epoch):
             momentum=config.momentum,
         )
     decayed = optax.add_decayed_weights(decay) if decay else optax.identity()
-    momentum = optax.trace(config.momentum)
+    momentum = optax.trace(config.momentum, config.nesterov)
     coupled = config.decay == "coupled"
     parts = (decayed, momentum) if coupled else (momentum, decayed)
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))

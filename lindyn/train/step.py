@@ -15,8 +15,8 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-from lindyn import predictors
-from lindyn.train import byol
+from lindyn import predictors, theorems
+from lindyn.train import balance, byol
 
 
 DEVICE = "device"
@@ -39,6 +39,8 @@ class Method:
     every: int = 1  # steps between two uses of the rule
     rho: float = 0.0  # of the running estimate of F; 0: the last batch
     symmetric: bool = False  # Wp <- (Wp + Wp^T)/2 after each step
+    sgd: theorems.SGD | None = None  # what Theorem 1 for steps takes, where it holds
+    rate: Callable[[Array], Any] | float = 0.0  # of the encoder, over steps
     dtype: Any = jnp.float32  # of images and activations; parameters have 32 bits
 
 
@@ -53,6 +55,7 @@ class TrainState(eqx.Module):
     opt: optax.OptState
     F: Matrix  # running estimate of E[f f^T]
     cross: Matrix  # of E[f_a f^T]
+    balance: theorems.Ledger | None  # with `sgd`
     good: Bool[Array, ""]  # nothing was infinite or NaN so far; if not, the state stays
 
 
@@ -64,6 +67,8 @@ class Record(eqx.Module):
     batch: "OfBatch"  # the last
     running: Matrix  # the running estimate of E[f f^T], with rho
     Wp: Matrix
+    layers: theorems.Layers | None  # with `sgd`, as is the next
+    balance: theorems.Ledger | None
     W: Float[Array, "d inputs"]  # the projector's last layer, its bias as one more column
     Wa: Float[Array, "d inputs"]  # the target's
     tau: Float[Array, ""]  # <Wa, W>/<W, W>, over all of the branch's matrices
@@ -106,6 +111,7 @@ def initial(
         opt=method.optimiser.init(params),
         F=jnp.zeros((d, d)),
         cross=jnp.zeros((d, d)),
+        balance=method.sgd and theorems.opened(balance.layers(params), method.sgd),
         good=jnp.array(True),
     )
     return state, static
@@ -139,6 +145,8 @@ def step(
         batch=batch,
         running=state.F,
         Wp=byol.product(online.predictor, len(state.F)),
+        layers=None if state.balance is None else balance.layers(state.params),
+        balance=state.balance,
         W=last,
         Wa=last if state.target is None else byol.whole(state.target.projector.last),
         tau=_projection(branch if state.target is None else state.target, branch),
@@ -201,6 +209,11 @@ def _advance(images, state, chosen, *, static, method):
     correlations = state.F, state.cross
     F, cross = kept(byol.moved(correlations, (found.F, found.cross), memory), correlations)
     params = _predictor(params, static, F, cross, state.step, method)
+    ledger = state.balance
+    if method.sgd is not None:
+        rate = method.rate(state.step) if callable(method.rate) else method.rate
+        given = state.params, updates, params, opt, rate, method.sgd
+        ledger = balance.entered(ledger, *given)
     moved = TrainState(
         step=state.step + 1,
         params=params,
@@ -210,6 +223,7 @@ def _advance(images, state, chosen, *, static, method):
         opt=opt,
         F=F,
         cross=cross,
+        balance=ledger,
         good=good,
     )
     stopped = eqx.tree_at(lambda s: s.good, state, good)

@@ -185,6 +185,48 @@ def test_a_symmetrised_predictor_is_symmetric_and_one_that_is_trained_is_not(key
         assert np.allclose(Wp, Wp.T, atol=1e-6) == symmetric
 
 
+def off_balance(training, start):
+    """What the ledger does not explain of Theorem 1's balance, and how far that has moved."""
+    layers, ledger = training.record.layers, training.record.balance
+    W, Wp = (np.asarray(x, float) for x in layers)
+    Q = W @ W.T - Wp.T @ Wp / training.method.sgd.alpha_p
+    size = np.linalg.norm(start)
+    return np.linalg.norm(Q - ledger.balance) / size, np.linalg.norm(Q - start) / size
+
+
+@pytest.mark.parametrize(
+    "predictor, changes",
+    (
+        ("linear", dict(schedule="cosine", warmup=0.4)),
+        ("linear", dict(symmetric=True, target="none")),
+        ("two-layer", dict(nesterov=True, devices=2)),
+        ("two-layer", dict(decay="decoupled", nesterov=True, symmetric=True, loss="l2")),
+    ),
+)
+def test_steps_move_the_balance_as_theorem_1_says_exactly(key, predictor, changes):
+    decays = dict(wd_s=0.02, wd_p=0.05, alpha_p=2.0, momentum=0.9, lr=0.02)
+    training = Training(key, predictor=predictor, **decays | changes)
+    start = np.asarray(training.state.balance.balance, float)
+    training.run(12, at_once=3 if training.devices > 1 else 1)
+    unexplained, moved = off_balance(training, start)
+    assert unexplained < 3e-6 and moved > 0.02
+
+
+@pytest.mark.parametrize(
+    "changes",
+    (
+        dict(predictor="directpred"),
+        dict(predictor="none"),
+        dict(method="simclr"),
+        dict(stop_gradient=False),
+        dict(optimiser="lars"),
+    ),
+)
+def test_no_ledger_is_kept_where_the_law_is_not_given(key, changes):
+    state = Training(key, **changes).state
+    assert state.balance is None
+
+
 def test_correlations_are_those_of_both_views(key):
     training = Training(key)
     training.run(1)
@@ -264,10 +306,12 @@ def test_nt_xent_is_the_textbooks(key):
     assert np.isclose(float(found), np.mean(each), rtol=1e-5)
 
 
+@pytest.mark.parametrize("nesterov", (False, True))
 @pytest.mark.parametrize("decay", ("coupled", "decoupled"))
-def test_sgd_is_pytorchs_with_its_own_rate_and_decay_for_the_predictor(key, decay):
+def test_sgd_is_pytorchs_with_its_own_rate_and_decay_for_the_predictor(key, decay, nesterov):
     torch = pytest.importorskip("torch", reason="torch is the referee here")
     changes = dict(wd_s=0.1, wd_p=0.3, alpha_p=2.0, lr=0.05, momentum=0.9, decay=decay)
+    changes |= dict(nesterov=nesterov)
     optim = setup.method(dataclasses.replace(CONFIG, **changes), 100, 10).optimiser
     params: Any = eqx.filter(networks(CONFIG, key)[0], eqx.is_array)
     opt = optim.init(params)
@@ -278,6 +322,7 @@ def test_sgd_is_pytorchs_with_its_own_rate_and_decay_for_the_predictor(key, deca
     sgd = torch.optim.SGD(
         [dict(params=[x], lr=lr, weight_decay=coupled * eta) for x, lr, eta in groups],
         momentum=0.9,
+        nesterov=nesterov,
     )
     for i in range(4):
         gradient = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)

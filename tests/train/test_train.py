@@ -106,6 +106,24 @@ def test_a_run_that_was_stopped_and_resumed_is_bitwise_the_same(whole, tmp_path,
     assert after[-1] | {"loss": 0} == before[-1] | {"loss": 0}
 
 
+def test_a_ledger_goes_on_bitwise_where_a_run_was_left(tmp_path):
+    flags = ("--preset", "linear", "--precision", "float64", "--momentum", "0.9")
+    flags += ("--alpha-p", "2", "--wd-p", "0.03", "--nesterov")
+
+    def linear(name, epochs, *more):
+        with jax.enable_x64(True):
+            return main([*flags, "--epochs", epochs, "--out", str(tmp_path / name), *more])
+
+    assert linear("whole", "200") == linear("run", "100") == 0
+    assert linear("run", "200", "--resume") == 0
+    assert same(tmp_path / "run", tmp_path / "whole")
+    for file in sorted((tmp_path / "whole" / "spectra").iterdir()):
+        with np.load(file) as kept, np.load(tmp_path / "run" / "spectra" / file.name) as other:
+            assert all(np.array_equal(kept[name], other[name]) for name in kept.files)
+            Q = kept["balance_W"] - kept["balance_first"] / 2
+            assert np.allclose(Q, kept["balance_steps"], rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("harm", ("cut", "changed", "gone"))
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     whole, tmp_path, capsys, harm
@@ -146,6 +164,8 @@ def test_a_finished_run_that_is_resumed_says_its_result_again(whole, capsys):
         (["--predictor", "directpred", "--symmetric"], "--symmetric: not with"),
         (["--resume", "--overwrite"], "holds no run"),
         (["--devices", "64"], "--devices 64: there are"),
+        (["--nesterov", "--momentum", "0"], "--nesterov: needs a --momentum above 0"),
+        (["--nesterov", "--optimiser", "lars"], "--nesterov: not with --optimiser lars"),
         (["--record-every", "3", "--steps-per-call", "2"], "must be a multiple of"),
         (["--processes", "2"], "--processes and --process: give both"),
         (["--data-dir", "nowhere", "--data", "stl10"], "nowhere"),
