@@ -37,14 +37,18 @@ def drawn(seed: int) -> dict:
     predictor = choice(*["linear"] * 6, "directpred", "directset", "directcopy", "optimal")
     trained = predictor == "linear"
     momentum = choice(0.0, 0.5, 0.9)
-    lr = log(-2.5, 0.5)
+    optimiser = choice(*["sgd"] * 8, "adam", "lars")
+    lr = log(*{"sgd": (-2.5, 0.5), "adam": (-4, -1), "lars": (-1, 1.5)}[optimiser])
+    nesterov = optimiser == "sgd" and momentum > 0 and bool(rng.random() < 0.2)
+    decay = "coupled" if optimiser == "lars" else choice("coupled", "decoupled")
     return dict(
+        optimiser=optimiser,
         lr=lr,
         predictor_lr=float(f"{lr * 10 ** rng.uniform(-1, 1):.3g}") if trained else None,
         momentum=momentum,
-        nesterov=bool(rng.random() < 0.2) and momentum > 0,
+        nesterov=nesterov,
         wd=log(-4, 0.5),
-        decay=choice("coupled", "decoupled"),
+        decay=decay,
         target=choice("ema", "ema", "none"),
         ema=1 - log(-3, -1),
         target_start=choice("independent", "copy"),

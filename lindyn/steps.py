@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, PyTree
 
 from lindyn.fields import Full, Modes, Numbers, Params
@@ -183,10 +184,8 @@ def multipliers(
 
     Of weights and velocities together, by decreasing modulus.
     """
-    flat, unflat = jax.flatten_util.ravel_pytree(begin(y, optimiser))
-    advance = lambda x: jax.flatten_util.ravel_pytree(step(field, unflat(x), args, optimiser))[
-        0
-    ]
+    flat, unflat = ravel_pytree(begin(y, optimiser))
+    advance = lambda x: ravel_pytree(step(field, unflat(x), args, optimiser))[0]
     found = jnp.linalg.eigvals(jax.jacfwd(advance)(flat))
     return found[jnp.argsort(-jnp.abs(found))]
 

@@ -98,7 +98,8 @@ class Config:
     """The paper's code leaves the copy out; its theory starts at zero (--model linear)."""
     stop_gradient: bool = True
 
-    optimiser: Literal["sgd", "lars"] = "sgd"
+    optimiser: Literal["sgd", "lars", "adam"] = "sgd"
+    """adam --decay decoupled is AdamW; --momentum is its first beta, the second is 0.999."""
     lr: float = 0.03
     """Of the encoder and projector."""
     alpha_p: float = 1.0

@@ -178,6 +178,8 @@ def _group(config, rate, decay, steps, epoch):
         )
     decayed = optax.add_decayed_weights(decay) if decay else optax.identity()
     momentum = optax.trace(config.momentum, config.nesterov)
+    if config.optimiser == "adam":
+        momentum = optax.scale_by_adam(config.momentum)
     coupled = config.decay == "coupled"
     parts = (decayed, momentum) if coupled else (momentum, decayed)
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
