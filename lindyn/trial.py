@@ -21,7 +21,7 @@ from lindyn.steps import LARS, SGD, Adam, largest_rate
 LOSES, DIVERGES, NOISE = "loses modes", "diverges", "is ruled by noise"
 DIM, INPUTS = 16, 32  # that are enough for a share of modes; larger networks are taken as these
 STARTS = 8
-LADDER, ENOUGH = (-8, 13), 1000  # of rates in quarters of a decade, and the steps of each
+LADDER, ENOUGH = (-4, 9), 500  # of rates in quarters of a decade, and the steps of each
 MOST_LOST = 0.1  # part of the modes, up to which it is not said that modes are lost
 RUNAWAY = 1e6  # growth of s that counts as divergence
 DOUBT = 0.5  # of the agreement, below which noise rules

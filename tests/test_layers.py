@@ -78,6 +78,15 @@ MAY_IMPORT = {
     "claims.steps": {"claims.claim", "problems", "theorems"},
     "claims.alignment": {"claims.claim", "fields", "solve", "spectra", "theorems", "theory"},
     "claims.modes": {"claims.claim", "fields", "solve", "spectra", "theory"},
+    "claims.cosine": {
+        "claims.claim",
+        "cosine",
+        "fields",
+        "solve",
+        "spectra",
+        "steps",
+        "theory",
+    },
     "claims.fates": {
         "claims.claim",
         "ensemble",

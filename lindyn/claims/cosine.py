@@ -1,0 +1,185 @@
+"""The cosine loss: its flow, what it conserves, and which modes live."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+from lindyn import cosine, fields, steps, theory
+from lindyn.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
+from lindyn.fields import Correlations, Data, Full, Modes, Online
+from lindyn.solve import trajectory
+from lindyn.spectra import compose
+
+
+@claim("the cosine's flow descends on -C/(N_q N_z), outputs of one length", "derived", 1e-12)
+def cosine_matrices(problem):
+    return apart(
+        fields.cosine(0.0, problem.y, _args(problem)), _descent(problem, _concentrated)
+    )
+
+
+@claim("SimSiam's cosine is that flow with Wa = W", "derived", 1e-12)
+def cosine_without_ema(problem):
+    y = Full(W=problem.y.W, Wp=problem.y.Wp, Wa=problem.y.W)
+    of = lambda field, other: apart(
+        field(0.0, problem.online, _args(problem)), _online(other(0.0, y, _args(problem)))
+    )
+    return jnp.maximum(
+        of(fields.cosine_simsiam, fields.cosine),
+        of(fields.cosine_gaussian_simsiam, fields.cosine_gaussian),
+    )
+
+
+@claim("aligned and isotropic, it is the flow of the cosine's modes", "derived", 1e-12)
+def cosine_decoupled(problem):
+    U, p, s = aligned(problem)
+    w, I = jnp.sqrt(s), jnp.eye(len(U))
+    y = Full(W=U * w[None], Wp=compose(U, p), Wa=0.5 * U * w[None])
+    sigma2 = problem.params.sigma2
+    rate = fields.cosine(0.0, y, (problem.params, Data(X=I, X_aug=sigma2 * I)))
+    modes = Modes(p=p, w=w, wa=0.5 * w)
+    pair = problem.params, Correlations(same=1 + sigma2, across=1.0)
+    d = fields.cosine_modes(0.0, modes, pair)
+    return apart(rate, Full(W=U * d.w[None], Wp=compose(U, d.p), Wa=U * d.wa[None]))
+
+
+@claim("the cosine of Gaussian outputs, whose lengths vary, has that flow", "derived", 1e-12)
+def cosine_of_gaussians(problem):
+    flow = fields.cosine_gaussian(0.0, problem.y, _args(problem))
+    return apart(flow, _descent(problem, fields.gaussian_cosine))
+
+
+@claim("of k equal modes it is rho (1 - (1 - rho^2)/2k) + O(1/k^2)", "Hotelling, 1953", 1e-12)
+def cosine_of_equal_modes(problem):
+    k, a = len(problem.y.Wp), 1 + problem.params.sigma2
+    Q = jnp.linalg.qr(jr.normal(problem.key, (len(problem.data.X), k)))[0].T
+    y = Full(W=Q, Wp=1.7 * jnp.eye(k), Wa=0.3 * Q)
+    rho = 1 / a
+    expected = rho * (1 - (1 - rho**2) / (2 * k))
+    return jnp.abs(fields.gaussian_cosine(y, isotropic(problem)) - expected)
+
+
+@claim(
+    "without decay sum p^2 and sum s stay, and c_j; with one all fade alike", "derived", 1e-9
+)
+def cosine_conserves(problem):
+    y, args = _modes(problem)
+    ts = jnp.linspace(0.0, 5.0, 6)
+    ys = trajectory(simsiam_modes, y, args, ts, rtol=RTOL)
+    fade = jnp.exp(-2 * args[0].eta_s * ts)
+    told = jnp.stack([jnp.sum(ys.p**2, -1), jnp.sum(ys.s, -1)])
+    c = theory.invariant(ys.p, ys.s, args[0])
+    return jnp.maximum(apart(told, told[:, :1] * fade[None]), apart(c, c[:1] * fade[:, None]))
+
+
+@claim("a mode gains of sum s if 0 < p_j < sum p^2 s/sum p s, and loses above", "derived", 0.0)
+def cosine_shares(problem):
+    y, args = _modes(problem)
+    rate = simsiam_modes(0.0, y, (with_decay(args[0], 0.0), args[1]))
+    m = cosine.goal(y.p, y.s)
+    return jnp.sum((rate.w * y.w > 0) != ((y.p > 0) & (y.p < m))).astype(float)
+
+
+@claim("those live that the starts' p and s say, and come to one p", "derived", 1e-5)
+def cosine_survivors(problem):
+    y, args = _modes(problem)
+    args = with_decay(args[0], 0.0), args[1]
+    live, m = cosine.survivors(y.p, y.s, args[0].alpha_p)
+    end = trajectory(simsiam_modes, y, args, jnp.array([0.0, 2e3]), rtol=1e-8, atol=1e-12)
+    p, s = end.p[-1], end.s[-1]
+    alive = s > 1e-4 * jnp.max(s)
+    return jnp.sum(alive != live) + jnp.max(jnp.where(live, jnp.abs(p / m - 1), 0))
+
+
+@claim("one mode among many that keep m dies below the edge that m has", "derived", 0.0)
+def cosine_edge(problem):
+    m, alpha_p = 0.7, problem.params.alpha_p
+    p = jnp.linspace(-1.0, 2.0, 31)
+    edge = cosine.edge(p, m, alpha_p)
+    others = jnp.full((len(p), 500), m)
+
+    def lives(part):
+        both = lambda one, many: jnp.concatenate([one[:, None], many], axis=1)
+        s = jnp.maximum(part * edge, 1e-3)
+        return cosine.survivors(both(p, others), both(s, others**2 / alpha_p), alpha_p)[0][:, 0]
+
+    return jnp.sum((lives(0.9) | ~lives(1.1)) & (edge > 1e-2)).astype(float)
+
+
+@claim("at the settled state p_j returns at these speeds", "derived", 1e-9)
+def cosine_speeds(problem):
+    y, args = _settled(problem)
+    P, S = jnp.sum(y.p**2), jnp.sum(y.s)
+    alone, held = cosine.speeds(P, S, args[0])
+    return jnp.maximum(
+        jnp.abs(_fastest(simsiam_modes, y, args) / alone - 1),
+        jnp.abs(_fastest(fields.cosine_modes, y, args) / held - 1),
+    )
+
+
+@claim("and at the resting scale a step is as long as is stable", "derived", 1e-12)
+def cosine_resting_scale(problem):
+    rate, momentum, params = 0.05, 0.9, problem.params
+    P = cosine.resting_scale(rate, momentum, params)
+    alone, _ = cosine.speeds(P, P / params.alpha_p, params)
+    return jnp.abs(steps.largest_rate(alone, momentum) / rate - 1)
+
+
+def simsiam_modes(t, y, args):
+    """`fields.cosine_modes` with wa = w."""
+    dy = fields.cosine_modes(t, Modes(p=y.p, w=y.w, wa=y.w), args)
+    return Modes(p=dy.p, w=dy.w, wa=dy.w)
+
+
+def _args(problem):
+    return problem.params, problem.data
+
+
+def _concentrated(y, data):
+    same = data.X + data.X_aug
+    q2 = jnp.trace(y.Wp @ y.W @ same @ y.W.T @ y.Wp.T)
+    z2 = jnp.trace(y.Wa @ same @ y.Wa.T)
+    return jnp.trace(y.Wp.T @ y.Wa @ data.X @ y.W.T) / jnp.sqrt(q2 * z2)
+
+
+def _descent(problem, agreement):
+    y, params = problem.y, problem.params
+    slope = jax.grad(lambda y: agreement(y, problem.data))(y)
+    return Full(
+        W=slope.W - params.eta_s * y.W,
+        Wp=params.alpha_p * slope.Wp - params.eta_p * y.Wp,
+        Wa=params.beta * (y.W - y.Wa),
+    )
+
+
+def _online(y):
+    return Online(W=y.W, Wp=y.Wp)
+
+
+def _modes(problem):
+    """Isotropic data; p of both signs, w above zero and wa = w."""
+    _, p, s = aligned(problem)
+    data = Correlations(same=1 + problem.params.sigma2, across=1.0)
+    return Modes(p=p, w=jnp.sqrt(s), wa=jnp.sqrt(s)), (problem.params, data)
+
+
+def _settled(problem):
+    """All modes at one p, without decay."""
+    y, (params, data) = _modes(problem)
+    y = Modes(p=jnp.full_like(y.p, 0.6), w=y.w, wa=y.w)
+    s = jnp.mean(y.s)
+    y = Modes(p=y.p, w=jnp.full_like(y.w, jnp.sqrt(s)), wa=jnp.full_like(y.w, jnp.sqrt(s)))
+    return y, (with_decay(params, 0.0, beta=0.0), data)
+
+
+def _fastest(field, y, args):
+    """The largest rate at which p and w come back, the target held."""
+    held = field is fields.cosine_modes
+    leaves = lambda p, w: field(0.0, Modes(p=p, w=w, wa=y.wa if held else w), args)
+
+    def flat(x):
+        d = leaves(*jnp.split(x, 2))
+        return jnp.concatenate([d.p, d.w])
+
+    jacobian = jax.jacfwd(flat)(jnp.concatenate([y.p, y.w]))
+    return jnp.max(jnp.abs(jnp.linalg.eigvals(jacobian)))
