@@ -37,6 +37,7 @@ def survivors(
     order = jnp.argsort(jnp.where(may, -c, jnp.inf), axis=-1)
     sorted_c = jnp.take_along_axis(c, order, axis=-1)
     count = jnp.arange(1, p.shape[-1] + 1)
+    count = jnp.broadcast_to(count, p.shape)
     total = jnp.sum(s, axis=-1, keepdims=True)
     rest = (total - jnp.cumsum(sorted_c, axis=-1)) / count  # m^2/alpha_p
     fits = (rest > 0) & (rest + sorted_c > 0) & (count <= jnp.sum(may, -1, keepdims=True))

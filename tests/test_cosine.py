@@ -1,0 +1,117 @@
+"""The cosine loss: exact expectations as referee, and what finite steps add to the flow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import gamma, hyp2f1
+
+from lindyn import cosine, fields, solve, steps, theory
+from lindyn.claims.cosine import simsiam_modes
+from lindyn.fields import Correlations, Data, Full, Modes, Params
+from lindyn.steps import SGD
+
+
+DATA = Correlations(same=1.3, across=1.0)
+
+
+def exact(k, rho):
+    """E[cos] of k-dimensional Gaussians with k correlations rho: Hotelling's mean of r."""
+    ratio = gamma((k + 1) / 2) / gamma(k / 2)
+    return 2 / k * ratio**2 * rho * hyp2f1(0.5, 0.5, k / 2 + 1, rho**2)
+
+
+@pytest.mark.parametrize("sigma2", (0.1, 0.3, 2.0))
+def test_the_cosine_of_gaussians_is_right_to_second_order(sigma2):
+    """Its error falls fourfold as dimensions double; that of equal lengths only twofold."""
+    errors, plain = [], []
+    for k in (8, 16, 32, 64):
+        y = Full(W=jnp.eye(k), Wp=0.7 * jnp.eye(k), Wa=2 * jnp.eye(k))
+        data = Data(X=jnp.eye(k), X_aug=sigma2 * jnp.eye(k))
+        true = exact(k, 1 / (1 + sigma2))
+        errors.append(abs(float(fields.gaussian_cosine(y, data)) - true))
+        plain.append(abs(1 / (1 + sigma2) - true))
+    orders = lambda x: np.log2(np.array(x[:-1]) / x[1:])
+    assert np.all(orders(errors) > 1.8) and np.all(np.abs(orders(plain) - 1) < 0.2)
+
+
+def test_the_cosine_of_gaussians_is_that_of_samples(key):
+    keys = jax.random.split(key, 6)
+    normal = lambda key, *shape: jax.random.normal(key, shape)
+    d, n, count = 12, 16, 200_000
+    W, Wp = normal(keys[0], d, n) / 4, jnp.eye(d) + normal(keys[1], d, d) / 4
+    y = Full(W=W, Wp=Wp, Wa=W + normal(keys[2], d, n) / 10)
+    x, one, two = (normal(key, count, n) for key in keys[3:])
+    q, z = (x + 0.5 * one) @ (y.Wp @ y.W).T, (x + 0.5 * two) @ y.Wa.T
+    size = lambda x: jnp.linalg.norm(x, axis=1)
+    cos = jnp.sum(q * z, axis=1) / (size(q) * size(z))
+    found = fields.gaussian_cosine(y, Data(X=jnp.eye(n), X_aug=0.25 * jnp.eye(n)))
+    assert abs(found - jnp.mean(cos)) < 5 * float(jnp.std(cos)) / np.sqrt(count) + 2e-3
+
+
+def test_a_weak_mode_with_room_outlives_strong_ones():
+    """Two modes are at p above 0.9, where one p for both would fit; the third is on its way."""
+    p = jnp.array([1.028, 0.531, -0.243, 0.963, -0.902, -0.531])
+    s = jnp.array([0.793, 0.065, 0.15, 0.512, 0.716, 0.597])
+    params = Params(alpha_p=0.1185, eta=0.0, sigma2=0.3)
+    live, m = cosine.survivors(p, s, params.alpha_p)
+    assert list(live) == [False, True, False, False, False, False]
+    ts = jnp.array([0.0, 200.0])
+    end = solve.trajectory(simsiam_modes, Modes.of(p=p, s=s, tau=1.0), (params, DATA), ts)
+    assert list(end.s[-1] > 1e-3) == list(live) and np.isclose(end.p[-1, 1], m, rtol=1e-4)
+
+
+def test_survivors_of_many_networks_are_those_of_each():
+    rng = np.random.default_rng(0)
+    p, s = rng.uniform(-1, 1, (20, 5)), rng.uniform(0.1, 1, (20, 5))
+    live, m = cosine.survivors(jnp.asarray(p), jnp.asarray(s), 2.0)
+    for i in range(20):
+        one, own = cosine.survivors(jnp.asarray(p[i]), jnp.asarray(s[i]), 2.0)
+        assert np.array_equal(one, live[i]) and np.allclose(own, m[i], equal_nan=True)
+
+
+def test_no_mode_lives_where_all_p_are_below_zero():
+    live, m = cosine.survivors(jnp.array([-0.5, -0.3]), jnp.array([0.1, 0.05]), 1.0)
+    assert not live.any() and np.isnan(m)
+
+
+def start():
+    return Modes.of(
+        p=jnp.array([0.31, 0.58, 0.52, 0.35, 0.4]),
+        s=jnp.array([0.9, 0.4, 0.7, 0.35, 0.8]),
+        tau=1.0,
+    )
+
+
+def test_decay_keeps_the_shares_of_the_flow_and_finite_steps_do_not():
+    """In the flow c_j and p^2 fade alike, so that s_j/s_k stays; steps hold up only p^2."""
+    params, rate = Params(eta=0.01, sigma2=0.3), 0.01
+    share = lambda s: np.asarray(s / jnp.sum(s))
+    ts = jnp.array([0.0, 100.0])
+    flow = solve.trajectory(simsiam_modes, start(), (params, DATA), ts)
+    settled = steps.final(
+        simsiam_modes, start(), (Params(eta=0.0, sigma2=0.3), DATA), SGD(rate, 0.9), 5000
+    )
+    assert np.allclose(share(flow.s[-1]), share(settled.s), atol=6e-3)
+    assert np.ptp(share(settled.s)) > 0.1
+    long = steps.final(simsiam_modes, start(), (params, DATA), SGD(0.1, 0.9), 3000)
+    assert np.ptp(share(long.s)) < 0.05
+
+
+def test_decay_shrinks_weights_down_to_the_resting_scale():
+    params = Params(eta=0.01, sigma2=0.3)
+    ys = steps.orbit(simsiam_modes, start(), (params, DATA), SGD(0.1), 20_000)
+    P = np.asarray(jnp.sum(ys.p[10_000:] ** 2, axis=-1))
+    expected = cosine.resting_scale(0.1, 0.0, params)
+    assert np.allclose(P, expected, rtol=0.02) and float(jnp.sum(ys.p[0] ** 2)) > 20 * P[0]
+
+
+def test_the_squared_loss_has_a_critical_decay_and_the_cosine_has_none():
+    params, bare = (Params(eta=eta, sigma2=0.3) for eta in (0.6, 0.0))
+    assert params.eta_s > 3 * theory.critical_decay(params)
+    end = lambda field, args, t: solve.trajectory(field, start(), args, jnp.array([0.0, t]))
+    dead = end(fields.modes, params, 40.0).s[-1]
+    alive = end(simsiam_modes, (params, DATA), 6.0).s[-1]
+    settled = end(simsiam_modes, (bare, DATA), 500.0).s[-1]
+    assert np.all(dead < 1e-12)
+    assert np.allclose(alive / jnp.sum(alive), settled / jnp.sum(settled), atol=0.01)
