@@ -20,20 +20,20 @@ def layers(params: PyTree) -> Layers:
 
 
 def entered(
-    ledger: Ledger,
-    params: PyTree,
-    updates: PyTree,
-    after: PyTree,
-    opt: optax.OptState,
-    rate: Any,
-    sgd: SGD,
+    ledger: Ledger, params: PyTree, updates: PyTree, opt: optax.OptState, rate: Any, sgd: SGD
 ) -> Ledger:
-    """After a step that adds `updates`; `after` differs from that if Wp is changed by hand."""
-    at, momenta = layers(params), layers(_momenta(opt))
+    """After a step from `params` that adds `updates`; `opt` is the optimiser's state then."""
     steps = jax.tree.map(lambda x: -x, layers(updates))
-    ledger = theorems.after_step(ledger, at, momenta, steps, rate, sgd)
-    moved = layers(optax.apply_updates(params, updates))
-    return theorems.after_jump(ledger, moved, layers(after), momenta, rate, sgd)
+    momenta = layers(_momenta(opt))
+    return theorems.after_step(ledger, layers(params), momenta, steps, rate, sgd)
+
+
+def entered_by_hand(
+    ledger: Ledger, old: PyTree, new: PyTree, opt: optax.OptState, rate: Any, sgd: SGD
+) -> Ledger:
+    """After parameters are replaced by `new` ones between two steps."""
+    momenta = layers(_momenta(opt))
+    return theorems.after_jump(ledger, layers(old), layers(new), momenta, rate, sgd)
 
 
 def _momenta(opt):

@@ -104,7 +104,9 @@ def _filled(like, arrays, place):
     shapes = [(x.shape, np.dtype(x.dtype)) for x in leaves]
     found = [(x.shape, x.dtype) for _, x in sorted(arrays.items())]
     if shapes != found:
-        raise UsageError(f"{place}: of another network or method; --overwrite starts anew")
+        raise UsageError(
+            f"{place}: of another network, method or version; --overwrite starts anew"
+        )
     return jax.tree.unflatten(structure, [x for _, x in sorted(arrays.items())])
 
 

@@ -201,6 +201,7 @@ def _advance(images, state, chosen, *, static, method):
 
     updates, opt = method.optimiser.update(gradient, state.opt, state.params)
     params: Any = optax.apply_updates(state.params, updates)
+    stepped = params
     target = state.target
     if method.keep is not None:
         target = byol.moved(target, params.branch, method.keep(state.step))
@@ -212,8 +213,10 @@ def _advance(images, state, chosen, *, static, method):
     ledger = state.balance
     if method.sgd is not None:
         rate = method.rate(state.step) if callable(method.rate) else method.rate
-        given = state.params, updates, params, opt, rate, method.sgd
-        ledger = balance.entered(ledger, *given)
+        how = opt, rate, method.sgd
+        ledger = balance.entered(ledger, state.params, updates, *how)
+        if method.symmetric:
+            ledger = balance.entered_by_hand(ledger, stepped, params, *how)
     moved = TrainState(
         step=state.step + 1,
         params=params,
