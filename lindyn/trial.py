@@ -40,7 +40,7 @@ class Trial(NamedTuple):
 
     @property
     def kind(self) -> str:
-        if self.diverged > 0.5:
+        if self.diverged >= 0.5:
             return DIVERGES
         if self.rank == 0:
             return DIES

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from lindyn import fields, theorems, theory, verify
+from lindyn import cosine, fields, theorems, theory, verify
 from lindyn.claims import CLAIMS
 
 
@@ -24,6 +24,13 @@ CATCHERS = {
         "moments_asymmetric": ("moments-reduction",),
         "mode_pair": ("modes-at-fixed-tau", "cosine-descent"),
         "cosine_modes": ("cosine-descent",),
+        "cosine": ("cosine-matrices",),
+        "cosine_simsiam": ("cosine-without-ema",),
+        "cosine_gaussian": ("cosine-of-gaussians",),
+        "cosine_gaussian_simsiam": ("cosine-without-ema",),
+        "gaussian_cosine": ("cosine-of-equal-modes",),
+        "_cosine_data": ("cosine-matrices",),
+        "_divided": ("cosine-matrices",),
         "modes": ("modes-at-fixed-tau",),
         "modes_fixed_tau": ("modes-at-fixed-tau",),
         "gain": ("modes-at-fixed-tau",),
@@ -42,6 +49,13 @@ CATCHERS = {
         "_product": ("theorem-1-heavy-ball",),
         "_lag": ("theorem-1-source",),
         "_entered": ("theorem-1-source", "theorem-1-heavy-ball"),
+    },
+    cosine: {
+        "goal": ("cosine-shares",),
+        "survivors": ("cosine-survivors",),
+        "edge": ("cosine-edge",),
+        "speeds": ("cosine-speeds",),
+        "resting_scale": ("cosine-resting-scale",),
     },
     theory: {
         "alignment_margin": ("alignment-condition",),
@@ -67,8 +81,13 @@ HARMLESS = {
     ("_discriminant", "factor", 3),
     ("_rest", "eta", 0),  # the ratio of equal decays is 1 with or without the special case
     ("_rest", "eta", 1),
+    ("cosine_gaussian_simsiam", "argument", 2),  # a cosine does not see its target's scale
+    ("gaussian_cosine", "factor", 0),  # nor that of its prediction
     ("_entered", "sign", 1),  # of what rounding took, which float32 alone would miss
 }
+
+
+COMPOSED = {"cosine"}  # of others alone, which are broken themselves
 
 
 class Break(ast.NodeTransformer):
@@ -145,7 +164,7 @@ def broken(module, name, kind, target):
     return anew
 
 
-LONG = ("parabola_ema",)
+LONG = ("parabola_ema", "survivors")
 EQUATIONS = [
     pytest.param(module, name, id=name, marks=[pytest.mark.slow] * (name in LONG))
     for module, names in CATCHERS.items()
@@ -153,18 +172,25 @@ EQUATIONS = [
 ]
 
 
+def holds(claim):
+    """Not so what cannot be computed any more."""
+    try:
+        return verify.check(claim, seeds=1, size=3).holds
+    except (IndexError, TypeError):
+        return False
+
+
 @pytest.mark.parametrize("module, name", EQUATIONS)
 def test_every_broken_equation_is_noticed(module, name, monkeypatch):
     unnoticed, broke = [], places(module, name)
-    assert broke
+    assert broke or name in COMPOSED
     for kind, target in broke:
         if (name, kind, target) in HARMLESS:
             continue
         with monkeypatch.context() as patch:
             for each, function in broken(module, name, kind, target).items():
                 patch.setattr(module, each, function)
-            verdicts = (verify.check(NAMED[c], seeds=1, size=3) for c in CATCHERS[module][name])
-            if all(verdict.holds for verdict in verdicts):
+            if all(holds(NAMED[claim]) for claim in CATCHERS[module][name]):
                 unnoticed.append((kind, target))
     assert not unnoticed
 

@@ -82,8 +82,10 @@ def cosine_shares(problem):
 
 @claim("those live that the starts' p and s say, and come to one p", "derived", 1e-5)
 def cosine_survivors(problem):
-    y, args = _modes(problem)
-    args = with_decay(args[0], 0.0), args[1]
+    keys, (_, data) = jr.split(problem.key), _modes(problem)[1]
+    p = jr.uniform(keys[0], (10,), minval=-1.0, maxval=1.5)
+    s = jnp.exp(jr.uniform(keys[1], (10,), minval=-4.0, maxval=0.0))
+    y, args = Modes.of(p=p, s=s, tau=1.0), (with_decay(problem.params, 0.0), data)
     live, m = cosine.survivors(y.p, y.s, args[0].alpha_p)
     end = trajectory(simsiam_modes, y, args, jnp.array([0.0, 2e3]), rtol=1e-8, atol=1e-12)
     p, s = end.p[-1], end.s[-1]
