@@ -11,8 +11,8 @@ that are done lie beside the result, and a run that was stopped goes on.
 
 import argparse
 import collections
-import concurrent.futures
 import dataclasses
+import functools
 import json
 import multiprocessing
 import pathlib
@@ -203,12 +203,9 @@ def main() -> None:
     left = [seed for seed in range(asked.count) if seed not in done]
     chunks = [left[i : i + 10] for i in range(0, len(left), 10)]
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        asked.processes, spawn, max_tasks_per_child=2
-    ) as pool:
-        futures = [pool.submit(judged, chunk, str(part)) for chunk in chunks]
-        for count, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            future.result()
+    with spawn.Pool(asked.processes, maxtasksperchild=1) as pool:
+        judge = functools.partial(judged, path=str(part))
+        for count, _ in enumerate(pool.imap_unordered(judge, chunks), 1):
             print(f"{count} of {len(chunks)} parts", flush=True)
     entries = [json.loads(line) for line in part.read_text().splitlines()]
     entries = sorted(entries, key=lambda each: each["seed"])[: asked.count]
