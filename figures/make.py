@@ -29,6 +29,7 @@ NAMES = (
     "sgd",
     "levels",
     "knn",
+    "predicted",
 )
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lindyn import (
+        cosine as cosine,
         ensemble as ensemble,
         explore as explore,
         fields as fields,
         plot as plot,
         predictors as predictors,
         spectra as spectra,
+        steps as steps,
         sweep as sweep,
         theory as theory,
     )
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
         fixed_points as fixed_points,
     )
 
-_MODULES = ("ensemble", "explore", "fields", "plot", "predictors", "spectra", "sweep", "theory")
+_MODULES = (
+    *("cosine", "ensemble", "explore", "fields", "plot", "predictors"),
+    *("spectra", "steps", "sweep", "theory"),
+)
 _HOMES = {
     "fields": ("Data", "Full", "Modes", "Moments", "Params"),
     "runs": ("load_run",),

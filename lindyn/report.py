@@ -99,7 +99,8 @@ def _fate(found):
         "observed": {name: last.get(name) for name in ("verdict", "rank", "of")}
     }
     if not config["stop_gradient"] or config["predictor"] == "none":
-        told["predicted"] = "collapse: Theorem 2, whatever the start"
+        why = "onto what views do not change" if found.units.cosine else "Theorem 2"
+        told["predicted"] = f"collapse: {why}, whatever the start"
     elif found.whole is not None:
         rank, of = fate.predicted_rank(found.whole), found.whole.s.shape[1]
         if rank is None:
@@ -110,6 +111,7 @@ def _fate(found):
     if (f := found.fate) is not None:
         told |= {
             "at_epoch": float(found.run.epoch[found.first]),
+            "lengths_held": found.units.cosine,  # else a cosine has no critical decay
             "eta": f.params.eta_s,
             "critical_decay": f.critical,
             "edge": f.edge,
@@ -201,7 +203,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"eta = {f['eta']:.3g} of a critical {f['critical_decay']:.3g}; edge"
             f" p = {f['edge']:.3g}, goal {f['goal']:.3g}; {f['doomed']} of {f['modes']} modes"
             f" on the side that collapses, the nearest {abs(f['nearest_to_separatrix']):.2g}"
-            " goals from the separatrix",
+            f" goals from the separatrix{'; the lengths of outputs held' * f['lengths_held']}",
         )
 
 

@@ -126,4 +126,4 @@ def _beyond(config):
     if config["predictor"] == "two-layer":
         yield "a two-layer predictor is no matrix; its weights' product stands for Wp"
     if config["predictor_bias"]:
-        yield "the predictor has a bias, which Theorem 1 leaves out"
+        yield "the predictor has a bias, which the equations of modes leave out"
