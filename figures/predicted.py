@@ -2,7 +2,8 @@
 
 From the record of benchmarks/referee.py. Left: modes that are left, as a part of all; the bar
 is from the least to the most of the eight starts that are predicted. Right: the learning rate
-over the rate from which on divergence is predicted. A ring is around what is wrong.
+over the rate from which on divergence is predicted, without what diverges late, at any rate. A
+ring is around what is wrong.
 """
 
 import dataclasses
@@ -39,6 +40,9 @@ def compute(setting: Setting) -> dict[str, Any]:
     guess, seen = [x["predicted"] for x in each], [x["observed"] for x in each]
     number = lambda values: np.array([np.nan if x is None else x for x in values], float)
     modes = number(x["modes"] for x in guess)
+    rate = np.array([x["told"]["lr"] for x in each])
+    rate = rate / number(x["diverges_from_lr"] for x in guess)
+    late = np.array([x["kind"] == "diverges" for x in guess]) & (rate < 1)
     return dict(
         loss=loss,
         right=np.array([x["right"] for x in each]),
@@ -47,8 +51,7 @@ def compute(setting: Setting) -> dict[str, Any]:
         most=np.array([x["ranks"][1] for x in guess]) / modes,
         observed=number(x["rank"] for x in seen) / modes,
         diverged=np.array([x["kind"] == "diverges" for x in seen]),
-        rate=np.array([x["told"]["lr"] for x in each])
-        / number(x["diverges_from_lr"] for x in guess),
+        rate=np.where(late, np.nan, rate),
         good=record["right"],
         date=record["date"],
     )

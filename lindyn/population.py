@@ -1,9 +1,10 @@
 """Linear networks as a trainer would train them, many at once, on moments alone.
 
-W and Wp start as PyTorch's layers do; each step is that of an optimiser down `fields.full`,
-`cosine` or their SimSiam forms. Of a batch the squared loss knows only its second moments,
-which are drawn from their Wishart distribution: for that loss the law of the weights is that
-of training. For a cosine it is where lengths vary little. All of it is derived.
+W and Wp start as PyTorch's layers do, and an optimiser steps down `fields.full`, or down
+`fields.cosine_gaussian`, or their SimSiam forms. The squared loss of a batch depends on its
+second moments alone, which are drawn from their Wishart distribution: so weights have the law
+that training gives them. For a cosine that is so up to the third order in 1/d. All of it is
+derived.
 """
 
 from functools import partial
@@ -35,6 +36,7 @@ class Shape(NamedTuple):
     both_directions: bool
     symmetric: bool  # Wp <- (Wp + Wp^T)/2 after each step
     predictor: str  # linear, none, or a closed form by its name in `predictors`
+    normalisation: str  # of directpred
     noise: bool  # moments are those of a batch, else of all data
 
 
@@ -179,7 +181,7 @@ def _rule(shape, setting):
     if shape.predictor == "none":
         return lambda F, cross: jnp.eye(shape.dim)
     told = {name: value for name, value in setting.rule.items() if name != "rho"}
-    return predictors.of_moments(shape.predictor, **told)
+    return predictors.of_moments(shape.predictor, normalisation=shape.normalisation, **told)
 
 
 def _field(shape):

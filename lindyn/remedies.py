@@ -56,7 +56,7 @@ def answer(case: Case) -> dict[str, Any]:
     return {
         "verdict": found,
         "trial": tried and tried._asdict(),
-        "diverges_from_lr": diverging_rate(case) if tried else None,
+        "diverges_from_lr": _named_rate(case, tried) if tried else None,
         "stable_up_to_lr": stable_rate(case, points),
         "effective": {
             "step": case.step,
@@ -90,6 +90,13 @@ def stable_rate(case: Case, points: list[dict[str, Any]]) -> float | None:
         return None
     speed = case.kappa * float(np.abs(points[-1]["eigenvalues"]).max())
     return float(largest_rate(speed, case.told["momentum"], case.told["nesterov"]))
+
+
+def _named_rate(case, tried):
+    """None too for a case that diverges below it: late, and not for the length of its steps."""
+    rate = diverging_rate(case)
+    late = tried.kind == DIVERGES and rate is not None and rate > case.told["lr"]
+    return None if late else rate
 
 
 def certain(case: Case) -> str | None:

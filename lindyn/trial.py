@@ -62,7 +62,7 @@ def kinds(cases: Sequence[Case]) -> list[str]:
 
 
 def diverging_rate(case: Case) -> float | None:
-    """The least --lr, all else the same, at which most starts diverge; None if there is none.
+    """The least --lr, all else the same, at which most starts diverge early; None without one.
 
     The squared loss by trials, in steps of a quarter of a decade. A cosine's gradient holds
     weights up however long a step is, and only decay can overshoot: at `steps.largest_rate` of
@@ -82,7 +82,7 @@ def diverging_rate(case: Case) -> float | None:
     ratio = (told["predictor_lr"] or told["lr"]) / told["lr"]
     cases = [case.but(lr=lr, predictor_lr=ratio * lr) for lr in rates]
     found = _run(case, shaped(case), _together(cases), count=min(told["steps"], ENOUGH))
-    most = _lost(found).mean(0) > 0.5
+    most = _lost(found).mean(0) >= 0.5
     return float(rates[np.argmax(most)]) if most.any() else None
 
 
@@ -129,16 +129,16 @@ def _counted(case, found):
 
 def shaped(case: Case) -> Shape:
     told = case.told
-    dim = min(told["dim"], DIM)
     return Shape(
-        dim=dim,
-        inputs=max(min(told["inputs"], INPUTS), 1),
+        dim=min(told["dim"], DIM),
+        inputs=min(told["inputs"], INPUTS),
         cosine=told["loss"] == "cosine",
         moving=told["target"] == "ema",
         start=told["target_start"],
         both_directions=told["both_directions"],
         symmetric=told["symmetric"],
         predictor="linear" if told["predictor"] in TRAINED else told["predictor"],
+        normalisation=told["normalisation"],
         noise=True,
     )
 

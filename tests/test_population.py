@@ -19,6 +19,7 @@ SHAPE = Shape(
     both_directions=True,
     symmetric=False,
     predictor="linear",
+    normalisation="spectral",
     noise=True,
 )
 RULE = dict(a=0.5, eps=0.1, c=0.0, rho=0.3)

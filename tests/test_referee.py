@@ -27,6 +27,21 @@ def test_what_is_predicted_comes_true(seed, referee):
     assert referee.right(guess, seen), (guess, seen)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    (
+        dict(lr=0.3, wd=3.0, momentum=0.0, batch=16, inputs=32, steps=3200),
+        pytest.param(dict(wd=4.0, batch=8, inputs=32, steps=3200), marks=pytest.mark.slow),
+    ),
+)
+def test_noise_rules_where_it_is_said_to(changes, referee):
+    """None of the random settings is one of these: decay forgets in a few batches."""
+    told = {**referee.FIXED, **changes}
+    guess = referee.predicted(told)
+    seen = referee.observed(told, 5, guess["memory"])
+    assert guess["kind"] == seen["kind"] == "is ruled by noise"
+
+
 def test_readmes_example_does_not_collapse_and_its_squared_loss_does(referee):
     cosine, squared = (referee.predicted(referee.drawn(seed))["kind"] for seed in (0, 2))
     assert cosine == "does not collapse" and squared == "collapses"
