@@ -1,5 +1,7 @@
 """Linear networks on moments of batches: their draws, and that settings do not mix."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ SHAPE = Shape(
 RULE = dict(a=0.5, eps=0.1, c=0.0, rho=0.3)
 
 
-def setting(rate=0.1, optimiser=SGD, **changes):
+def setting(rate=0.1, optimiser: Any = SGD):
     return Setting(Params(alpha_p=2.0, beta=0.05, eta=0.01, sigma2=0.3), optimiser(rate), RULE)
 
 
@@ -66,7 +68,7 @@ def test_batches_have_the_moments_of_normal_views(batch, both):
 )
 def test_many_settings_are_each_alone(changes):
     shape, rates = SHAPE._replace(**changes), (0.02, 0.1)
-    how = dict(batch=16, sigma2=0.3, starts=2)
+    how: Any = dict(batch=16, sigma2=0.3, starts=2)
     each = [population.train(shape, setting(rate), 30, **how) for rate in rates]
     together = jax.tree.map(lambda *x: np.array(x), *map(setting, rates))
     found = population.train(shape, together, 30, **how)
@@ -76,7 +78,7 @@ def test_many_settings_are_each_alone(changes):
             assert np.allclose(mine[:, i], theirs, rtol=1e-9)
 
 
-def test_a_network_that_is_kept_symmetric_has_no_loss_of_p():
+def test_a_network_that_is_kept_symmetric_under_adam_stays_finite():
     told = population.train(
         SHAPE._replace(symmetric=True), setting(optimiser=Adam), 20, batch=64, sigma2=0.3
     )

@@ -1,6 +1,7 @@
 """Steps: optax as referee, the flow as their limit, and where they are stable."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,9 +45,9 @@ def by_optax(y, optimiser, decoupled):
         parts = (memory, decayed) if decoupled else (decayed, memory)
         return optax.chain(*parts, optax.scale_by_learning_rate(rate))
 
-    groups = {"W": group("W", RATE), "Wp": group("Wp", RATE * PARAMS.alpha_p)}
+    groups: Any = {"W": group("W", RATE), "Wp": group("Wp", RATE * PARAMS.alpha_p)}
     rule = optax.partition(groups, {"W": "W", "Wp": "Wp"})
-    params = {"W": y.W, "Wp": y.Wp}
+    params: Any = {"W": y.W, "Wp": y.Wp}
     state, Wa, keep = rule.init(params), y.Wa, 1 - optimiser.time * PARAMS.beta
     for _ in range(COUNT):
         here = fields.full(0.0, Full(Wa=Wa, **params), (bare, DATA))
