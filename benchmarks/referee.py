@@ -98,7 +98,7 @@ def observed(told: dict, seed: int, memory: float) -> dict:
         alpha_p=ratio,
         epochs=steps // per_epoch,
         seed=seed,
-        **{name: value for name, value in same.items() if name != "steps"},
+        **same,
     )
     vectors = gaussian.vectors(config).astype(np.float32)
     method = setup.method(config, steps, per_epoch)
@@ -219,8 +219,9 @@ def finish(entries: list[dict], path: pathlib.Path) -> None:
 
     good = sum(each["right"] for each in entries)
     facts = dict(date=time.strftime("%Y-%m-%d"), processor=machine.processor())
-    content = dict(**facts, right=good, of=len(entries), settings=entries)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    head = json.dumps(dict(**facts, right=good, of=len(entries)))[:-1]
+    lines = ",\n".join(json.dumps(each) for each in entries)  # a line each, for diffs
+    path.write_text(f'{head}, "settings": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":

@@ -341,7 +341,7 @@ def gaussian_cosine(y: Full, data: Data) -> Array:
 
     With Q = E[q q^T]/N_q^2, Z = E[z z^T]/N_z^2, D = E[z q^T]/(N_q N_z), c = tr D, lengths
     expanded about N_q and N_z: c (1 + 3/4 |Q|^2 + 3/4 |Z|^2 + 1/2 |D|^2) - tr Q D - tr Z D.
-    What is left out is of third order in 1/d. Concentrated lengths leave c, as in `cosine`.
+    What is left out is of order 1/d^2. Concentrated lengths leave c, as in `cosine`.
     """
     same, P = data.X + data.X_aug, y.Wp @ y.W
     Q, Z, D = P @ same @ P.T, y.Wa @ same @ y.Wa.T, y.Wa @ data.X @ P.T

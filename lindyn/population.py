@@ -3,7 +3,7 @@
 W and Wp start as PyTorch's layers do, and an optimiser steps down `fields.full`, or down
 `fields.cosine_gaussian`, or their SimSiam forms. The squared loss of a batch depends on its
 second moments alone, which are drawn from their Wishart distribution: so weights have the law
-that training gives them. For a cosine that is so up to the third order in 1/d. All of it is
+that training gives them. For a cosine that is so but for terms of order 1/d^2. All of it is
 derived.
 """
 

@@ -81,10 +81,10 @@ def _of_agreement(case):
 
 def _of_divergence(case, found):
     rate = found["diverges_from_lr"]
+    if rate is None:
+        return "outputs grow without end, and not for the length of the steps alone"
     if not case.squared:
         return f"from --lr {rate:.2g} on, decay takes more in a step than is there"
-    if rate is None:
-        return "outputs grow without end: nothing in this predictor holds their scale"
     steady = found["stable_up_to_lr"]
     at_goal = f", and at the goal below {steady:.2g}" if steady else ""
     return f"steps overshoot: from usual starts they are stable below --lr {rate:.2g}{at_goal}"

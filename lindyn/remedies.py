@@ -47,8 +47,8 @@ def answer(case: Case) -> dict[str, Any]:
     of_modes = case.trained and case.squared  # (11)-(13), which speak of no other loss
     points = fixed_points(case) if of_modes else []
     proven = certain(case)
-    tried = trial(case) if proven is None else None
-    found = proven or (tried.kind if tried else LIVES)
+    tried = None if proven else trial(case)
+    found = tried.kind if tried else str(proven)
     begun = start(case) if told["p0"] is not None else None
     if begun and case.edge < math.inf:
         found = begun["fate"]

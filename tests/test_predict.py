@@ -273,6 +273,7 @@ def test_json_has_one_object_with_these_keys(said):
         *("--predictor directcopy --eps 3", slow("--optimiser lars --lr 1 --momentum 0.5")),
         slow("--optimiser adam --lr 0.01 --decay decoupled --predictor optimal"),
         slow("--loss l2 --lr 5 --nesterov"),
+        "--optimiser adam --lr 1 --decay decoupled --wd 3",  # no rate is named
     ),
 )
 def test_people_get_a_verdict_a_table_and_what_is_assumed(argv, capsys):
