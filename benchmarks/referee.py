@@ -67,10 +67,11 @@ def drawn(seed: int) -> dict:
 
 
 def predicted(told: dict) -> dict:
-    from lindyn import outlook, predict, trial
+    from lindyn import predict, trial
+    from lindyn.case import Case
 
     config = predict.Config(**told)
-    case = outlook.Case.of({**predict.FIXED, **dataclasses.asdict(config)})
+    case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
     found = trial.trial(case)
     return dict(kind=found.kind, diverges_from_lr=trial.diverging_rate(case), **found._asdict())
 

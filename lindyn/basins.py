@@ -15,6 +15,7 @@ from lindyn import fields, theory
 from lindyn.fields import Modes, Numbers, Params, Plane
 
 
+SURVIVES, COLLAPSES, UNDECIDED, FAILED, DIVERGES = range(5)
 REST = 1e-9  # per unit of time: a change that is the solver's as much as the flow's
 ROOM = 1e-6
 

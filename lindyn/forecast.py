@@ -108,7 +108,7 @@ class _Problem(eqx.Module):
             w=jnp.asarray(w),
             wa=jnp.asarray(w if copied else seen.wa[0]),
         )
-        numbers = units._replace(beta=0.0 if copied else units.beta, notes=(), beyond=())
+        numbers = units._replace(beta=0.0 if copied else units.beta)
         return cls(
             t=jnp.asarray(seen.t),
             p=jnp.asarray(seen.p),

@@ -1,122 +1,24 @@
-"""A trainer's settings in the theory's units, and what becomes of modes under them.
+"""What becomes of the modes of a case under the flow (11)-(13) of the squared loss.
 
-Throughout a = 1 + sigma2 and tau = 1, where the target ends. A mode is an eigenvalue p of Wp
-with the s of F; p-* <= p+*, its edge and its goal, are the roots of a p^2 - p + eta_s.
+A mode is an eigenvalue p of Wp with the s of F. Its target starts at tau = 0 or 1.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn import basins, ensemble, maps, theory
-from lindyn.fields import Modes, Params, Plane
-from lindyn.maps import COLLAPSES, SURVIVES, UNDECIDED
-from lindyn.predictors import Power
-from lindyn.units import Scales, effective, units
+from lindyn import basins, ensemble, maps
+from lindyn.basins import COLLAPSES, SURVIVES, UNDECIDED
+from lindyn.case import DEPENDS, DIES, LIVES, Case
+from lindyn.fields import Modes, Plane
 
 
-DIES, LIVES, DEPENDS = "collapses", "does not collapse", "depends on the start"
 NEAR = 0.1  # usual starts have p above this part of p* = 1/a
 SIDE, LINE = 22, 500  # of the box of starts, and along p; 512 solves are one program
 STEPS = 4000  # of a solve; few take more than 1000
-POWERS = {"directpred": 0.5, "directset": None, "directcopy": 1.0}  # p = (s - c)^a + eps
-TRAINED = ("linear", "two-layer")
-
-
-class Case(NamedTuple):
-    """Settings, by the names of config.json and of the command's flags, as parameters."""
-
-    told: Mapping[str, Any]
-    params: Params
-    step: float  # time of a step, in the units of `params`
-    kappa: float
-    notes: tuple[str, ...]
-    beyond: tuple[str, ...]
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Case":
-        rate = told["predictor_lr"] or told["lr"]
-        found = units({**told, "alpha_p": rate / told["lr"]})
-        params, kappa = effective(found, Scales(excess=told["sigma2"]))
-        return cls(told, params, kappa * found.step, kappa, found.notes, found.beyond)
-
-    def but(self, **changes: Any) -> "Case":
-        return Case.of({**self.told, **changes})
-
-    @property
-    def a(self) -> float:
-        return 1 + self.params.sigma2
-
-    @property
-    def part(self) -> float:
-        """eta_s over the critical decay."""
-        return self.params.eta_s / theory.critical_decay(self.params)
-
-    @property
-    def trained(self) -> bool:
-        return self.told["predictor"] in TRAINED and not self.through_target
-
-    @property
-    def through_target(self) -> bool:
-        """No gradient reaches a target that is an EMA, with or without a stop-gradient."""
-        return not self.told["stop_gradient"] and self.told["target"] == "none"
-
-    @property
-    def squared(self) -> bool:
-        """(11)-(13) are of this loss."""
-        return self.told["loss"] == "l2"
-
-    @property
-    def memory(self) -> float:
-        """Steps in which decay takes weights down by e, unless steps hold them up."""
-        decay = self.params.eta_s * self.step
-        return 1 / decay if decay > 0 else math.inf
-
-    @property
-    def frozen(self) -> bool:
-        """p does not decay, and comes to rest where s dies."""
-        return self.params.eta_p == 0 < self.params.eta_s
-
-    @property
-    def roots(self) -> tuple[float, float]:
-        low, high = np.asarray(_roots(arrays(self.params)))
-        return float(low), float(high)
-
-    @property
-    def rule(self) -> Power:
-        """p(s) of a closed form."""
-        told, power = self.told, POWERS[self.told["predictor"]]
-        c = 0.0 if told["predictor"] == "directcopy" else told["c"]
-        return Power(a=told["a"] if power is None else power, eps=told["eps"], c=c)
-
-    @property
-    def edge(self) -> float:
-        """In s for a closed form, else in p on the parabola. Infinite if everything dies."""
-        if self.told["predictor"] in POWERS:
-            rule = arrays(self.rule)
-            return float(_directset_edge(arrays(self.params), rule.a, rule.eps, rule.c))
-        return math.inf if self.frozen or math.isnan(self.roots[0]) else self.roots[0]
-
-    @property
-    def rate(self) -> float | None:
-        """At which every W dies at least; None where that is for its start to say.
-
-        Theorem 2: H >= eta_s + a - 1/a, the least over all Wp, at Wp = I/a. Without a
-        predictor (3)-(4) are linear: dw/dt = wa - (a + eta_s) w. The least-squares one
-        leaves no residual, and W its decay alone. (Derived, for X = I, X' = sigma2 I.)
-        """
-        eta, beta = self.params.eta_s, self.params.beta
-        if self.through_target:
-            return eta + self.a - 1 / self.a
-        if self.told["predictor"] == "none":
-            pull = eta + self.params.sigma2
-            both = 1 + (1 + pull) / beta
-            return 2 * pull / (both + math.sqrt(both**2 - 4 * pull / beta))
-        return eta if self.told["predictor"] == "optimal" else None
 
 
 def box(case: Case) -> dict[str, Any]:
@@ -232,11 +134,5 @@ def _state(y):
     return y if isinstance(y, Modes) else Plane(p=y.p, s=jnp.exp(y.s))
 
 
-def arrays(tree: Any) -> Any:
-    """Python's numbers would be compiled for again and again."""
-    return jax.tree.map(lambda x: np.asarray(x, float), tree)
-
-
 FATES = {SURVIVES: LIVES, COLLAPSES: DIES, UNDECIDED: DEPENDS}
-_roots = jax.jit(theory.decay_roots)
-_directset_edge, _goals = jax.jit(theory.directset_edge), jax.jit(jax.vmap(basins.goal))
+_goals = jax.jit(jax.vmap(basins.goal))

@@ -112,11 +112,15 @@ def _begin(argv, config):
 
 def predict(config: Config, recorded: Mapping[str, Any]) -> int:
     """Check, answer and print; 1 for a collapse, if so asked."""
-    from lindyn import outlook, reasons, remedies  # solvers, which --help need not pay for
+    from lindyn import (  # solvers, which --help need not pay for
+        case as cases,
+        reasons,
+        remedies,
+    )
 
     _check(config)
     command.start()
-    case = outlook.Case.of({**recorded, **dataclasses.asdict(config)})
+    case = cases.Case.of({**recorded, **dataclasses.asdict(config)})
     found = remedies.answer(case)
     found["why"] = reasons.why(case, found)
     found["suggestions"] = [reasons.change(case, each) for each in found["suggestions"]]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lindyn.outlook import DIES, LIVES, Case
+from lindyn.case import DIES, LIVES, Case
 from lindyn.trial import DIVERGES, NOISE, STARTS
 
 
@@ -137,7 +137,7 @@ def rows(case: Case, found: Mapping[str, Any]) -> Iterator[Row]:
         yield "edge", found["edge"], f"of {of}: from below it a mode dies"
         yield "goal", found["goal"], "of p: where a mode ends that lives"
     if found["box"]:
-        yield from _of_modes(found, told["predictor_lr"] or told["lr"])
+        yield from _of_modes(found, told["alpha_p"] * told["lr"])
 
 
 def _of_modes(found, rate) -> Iterator[Row]:

@@ -8,22 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lindyn import fields, theory
-from lindyn.maps import SURVIVES
-from lindyn.outlook import (
-    DEPENDS,
-    DIES,
-    LIVES,
-    POWERS,
-    Case,
-    arrays,
-    box,
-    escape,
-    given,
-    solved,
-    start,
-)
-from lindyn.steps import largest_rate
+from lindyn import fields, steps, theory, units
+from lindyn.basins import SURVIVES
+from lindyn.case import DEPENDS, DIES, LIVES, POWERS, Case, arrays
+from lindyn.outlook import box, escape, given, solved, start
 from lindyn.trial import (
     DIM,
     DIVERGES,
@@ -77,7 +65,7 @@ def answer(case: Case) -> dict[str, Any]:
         "escape": escape(case) if of_modes else None,
         "suggestions": suggestions(case, found, tried),
         "phase": _phase(params) if of_modes else None,
-        "notes": case.notes,
+        "notes": [*units.notes(case.told)],
         "beyond": list(_beyond(case)),
         "assumed": "encoder and predictor are a matrix each; inputs have variance 1, to which"
         f" views add {told['sigma2']:g} (--sigma2)",
@@ -88,8 +76,9 @@ def stable_rate(case: Case, points: list[dict[str, Any]]) -> float | None:
     """The --lr below which steps are stable at the goal, of SGD and the squared loss."""
     if len(points) < 3 or case.told["optimiser"] != "sgd":
         return None
-    speed = case.kappa * float(np.abs(points[-1]["eigenvalues"]).max())
-    return float(largest_rate(speed, case.told["momentum"], case.told["nesterov"]))
+    told, params = case.told, arrays(case.params)
+    momentum, nesterov, moving = told["momentum"], told["nesterov"], told["target"] == "ema"
+    return float(_stable_rate(params, momentum, nesterov, moving)) / case.kappa
 
 
 def _named_rate(case, tried):
@@ -195,7 +184,7 @@ def suggestions(case: Case, found: str, tried: Trial | None) -> list[dict[str, A
 def _ways(case, changes, tried) -> Iterator[list[dict[str, Any]]]:
     """Lists of changes, each list from the least change to the greatest."""
     told = case.told
-    ratio = (told["predictor_lr"] or told["lr"]) / told["lr"]
+    ratio = told["alpha_p"]
     if tried is not None and tried.kind in (DIVERGES, NOISE):
         slower = [_round(part * told["lr"]) for part in LESS]
         kept = lambda lr: {} if told["predictor_lr"] is None else {"predictor_lr": ratio * lr}
@@ -254,7 +243,7 @@ def _phase(params):
 def _beyond(case):
     """What the theory does not cover, or takes for granted."""
     told = case.told
-    yield from case.beyond
+    yield from units.beyond(case.told)
     if told["dim"] > DIM or told["inputs"] > INPUTS:
         modes = min(told["dim"], DIM)
         yield f"{modes} modes stand for {told['dim']}, and at most {INPUTS} inputs"
@@ -267,3 +256,4 @@ def _beyond(case):
 
 
 _fixed_points = jax.jit(theory.fixed_points)
+_stable_rate = jax.jit(steps.stable_rate, static_argnums=(2, 3))

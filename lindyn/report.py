@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lindyn import fate, laws
+from lindyn import fate, laws, units
 from lindyn.answers import Answers
 from lindyn.forecast import FREE
 
@@ -27,8 +27,8 @@ def told(found: Answers) -> dict[str, Any]:
             "beta": unit.beta,
             "eta_p": unit.eta_p,
             "eta_s": unit.eta_s,
-            "notes": unit.notes,
-            "beyond": unit.beyond,
+            "notes": [*units.notes(run.config)],
+            "beyond": [*units.beyond(run.config)],
         },
         "silent": found.silent,
     }

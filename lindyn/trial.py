@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from lindyn import population
-from lindyn.outlook import DIES, LIVES, TRAINED, Case
+from lindyn.case import DIES, LIVES, TRAINED, Case
 from lindyn.population import Outcome, Setting, Shape
-from lindyn.steps import LARS, SGD, Adam, largest_rate
+from lindyn.steps import LARS, Adam, decay_limit
 
 
 LOSES, DIVERGES, NOISE = "loses modes", "diverges", "is ruled by noise"
@@ -54,33 +54,32 @@ def trial(case: Case) -> Trial:
     return _counted(case, _run(case, shaped(case), placed(case)))
 
 
-def kinds(cases: Sequence[Case]) -> list[str]:
-    """Of settings that share all but numbers, as `trial` would say: one program for all."""
-    found = _run(cases[0], shaped(cases[0]), _together(cases))
+def trials(cases: Sequence[Case], starts: int = STARTS) -> list[Trial]:
+    """Of settings that share all but numbers: one program for all."""
+    found = _run(cases[0], shaped(cases[0]), _together(cases), starts=starts)
     each = [Outcome(*(x[:, i] for x in found)) for i in range(len(cases))]
-    return [_counted(case, outcome).kind for case, outcome in zip(cases, each, strict=True)]
+    return [_counted(case, outcome) for case, outcome in zip(cases, each, strict=True)]
+
+
+def kinds(cases: Sequence[Case]) -> list[str]:
+    """What `trials` comes to."""
+    return [each.kind for each in trials(cases)]
 
 
 def diverging_rate(case: Case) -> float | None:
     """The least --lr, all else the same, at which most starts diverge early; None without one.
 
     The squared loss by trials, in steps of a quarter of a decade. A cosine's gradient holds
-    weights up however long a step is, and only decay can overshoot: at `steps.largest_rate` of
-    the speed wd, or alpha_p wd of the predictor's (if it is decoupled, from lr wd = 2 on).
+    weights up however long a step is, and only decay can overshoot: at `steps.decay_limit`.
     """
-    told, params = case.told, case.params
+    told = case.told
     if told["optimiser"] != "sgd":
         return None
     if told["loss"] == "cosine":
-        decay = max(params.eta_s, params.eta_p) * case.kappa
-        if decay == 0:
-            return None
-        if told["decay"] == "decoupled":
-            return 2 * (1 - told["momentum"]) / decay
-        return float(largest_rate(decay, told["momentum"], told["nesterov"]))
+        limit = float(decay_limit(case.params, case.sgd)) / case.kappa
+        return limit if math.isfinite(limit) else None
     rates = told["lr"] * 10.0 ** (np.arange(*LADDER) / 4)
-    ratio = (told["predictor_lr"] or told["lr"]) / told["lr"]
-    cases = [case.but(lr=lr, predictor_lr=ratio * lr) for lr in rates]
+    cases = [case.but(lr=lr, predictor_lr=told["alpha_p"] * lr) for lr in rates]
     found = _run(case, shaped(case), _together(cases), count=min(told["steps"], ENOUGH))
     most = _lost(found).mean(0) >= 0.5
     return float(rates[np.argmax(most)]) if most.any() else None
@@ -90,7 +89,7 @@ def _together(cases):
     return jax.tree.map(lambda *x: np.array(x, float), *map(placed, cases))
 
 
-def _run(case, shape, setting, count=None):
+def _run(case, shape, setting, count=None, starts=STARTS):
     told = case.told
     return population.train(
         shape,
@@ -98,7 +97,7 @@ def _run(case, shape, setting, count=None):
         count or told["steps"],
         batch=told["batch"],
         sigma2=told["sigma2"],
-        starts=STARTS,
+        starts=starts,
     )
 
 
@@ -139,7 +138,6 @@ def shaped(case: Case) -> Shape:
         symmetric=told["symmetric"],
         predictor="linear" if told["predictor"] in TRAINED else told["predictor"],
         normalisation=told["normalisation"],
-        noise=True,
     )
 
 
@@ -149,13 +147,7 @@ def placed(case: Case) -> Setting:
     rule = {name: told[name] for name in ("a", "eps", "c", "rho")}
     decoupled = told["decay"] == "decoupled"
     if told["optimiser"] == "sgd":
-        optimiser = SGD(
-            rate=case.kappa * told["lr"],
-            momentum=told["momentum"],
-            nesterov=told["nesterov"],
-            decoupled=decoupled,
-        )
-        return Setting(params, optimiser, rule)
+        return Setting(params, case.sgd, rule)
     of = {"adam": Adam, "lars": LARS}[told["optimiser"]]
     optimiser = of(rate=told["lr"], momentum=told["momentum"], decoupled=decoupled)
     decay = 1 / (case.kappa if not decoupled else optimiser.time / told["lr"])

@@ -6,27 +6,27 @@ the trainer's own loss has over it. Dividing by a rate kappa gives the equations
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lindyn.fields import Numbers, Params
 
 
 class Units(NamedTuple):
-    """A set-up, in time units of the encoder's learning rate."""
+    """A set-up, or an array of many, in time units of the encoder's learning rate."""
 
-    step: float  # time of a step: learning rate / (1 - momentum)
+    step: Numbers  # time of a step: learning rate / (1 - momentum)
     alpha_p: Numbers
-    beta: float  # rate of the EMA; infinite where the target is the online network itself
-    eta_p: float
-    eta_s: float
+    beta: Numbers  # rate of the EMA; infinite where the target is the online network itself
+    eta_p: Numbers
+    eta_s: Numbers
     gain: Numbers  # g; for the cosine loss times 1/(|Wp f| |f_a|), which the run decides
     cosine: bool
-    notes: tuple[str, ...]  # how these came about
-    beyond: tuple[str, ...]  # what the theory does not cover
 
     @property
-    def eta(self) -> float | None:
+    def eta(self) -> Numbers | None:
         """The decay of both, if it is one."""
         return self.eta_s if self.eta_p == self.eta_s else None
 
@@ -41,36 +41,39 @@ class Scales(NamedTuple):
 
 
 def units(config: Mapping[str, Any]) -> Units:
-    """Of a run's config.json, or of a mapping with the same names."""
-    rate, momentum = config["lr"], config["momentum"]
-    step = rate / (1 - momentum)
-    eta_s, eta_p, how = _decays(config)
-    directions = 2 if config["both_directions"] else 1
+    """Of a run's config.json, or of a mapping with the same names. Numbers may be arrays."""
+    step = config["lr"] / (1 - config["momentum"])
+    eta_s, eta_p = _decays(config)
     cosine = config["loss"] == "cosine"
-    notes = [
-        f"time of a step: lr/(1 - momentum) = {step:.4g}",
-        how,
-        f"{directions} direction(s) of {'-2 cos' if cosine else '|.|^2/2'}:"
-        f" {directions * (2 if cosine else 1)} times the gradient of (1)"
-        + (", over |Wp f| |f_a|" if cosine else ""),
-    ]
-    beta = math.inf
-    if config["target"] == "ema":
-        beta = (1 - config["ema"]) / step
-        notes.append(f"EMA: beta = (1 - {config['ema']:g})/step = {beta:.4g}")
-    else:
-        notes.append("no EMA: the target is the online network, tau = 1")
     return Units(
         step=step,
         alpha_p=config["alpha_p"],
-        beta=beta,
+        beta=(1 - config["ema"]) / step if config["target"] == "ema" else math.inf,
         eta_p=eta_p,
         eta_s=eta_s,
-        gain=directions * (2.0 if cosine else 1.0),
+        gain=_directions(config) * (2.0 if cosine else 1.0),
         cosine=cosine,
-        notes=tuple(notes),
-        beyond=tuple(_beyond(config)),
     )
+
+
+def notes(config: Mapping[str, Any]) -> Iterator[str]:
+    """How the numbers of `units` came about."""
+    found, directions = units(config), _directions(config)
+    yield f"time of a step: lr/(1 - momentum) = {found.step:.4g}"
+    how = "coupled decay, part of the gradient: eta = wd"
+    if config["decay"] == "decoupled":
+        how = "decoupled decay, lr wd a step: eta = (1 - momentum) wd"
+    if found.eta is not None:
+        yield f"{how} = {found.eta:.4g}"
+    else:
+        yield f"{how}, {found.eta_s:.4g}; the predictor's times alpha_p, {found.eta_p:.4g}"
+    kind, more = ("-2 cos", ", over |Wp f| |f_a|") if found.cosine else ("|.|^2/2", "")
+    times = f"{int(found.gain)} times the gradient of (1)"
+    yield f"{directions} direction(s) of {kind}: {times}{more}"
+    if config["target"] == "ema":
+        yield f"EMA: beta = (1 - {config['ema']:g})/step = {found.beta:.4g}"
+    else:
+        yield "no EMA: the target is the online network, tau = 1"
 
 
 def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, Numbers]:
@@ -97,24 +100,8 @@ def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, N
     return params, kappa
 
 
-def _decays(config):
-    """eta_s, eta_p and how they came about.
-
-    An optimiser multiplies weight decay by the learning rate too, the predictor's by alpha_p
-    times the encoder's; eta_p of the theory is without that factor.
-    """
-    decays = [config["wd"] if config[key] is None else config[key] for key in ("wd_s", "wd_p")]
-    part, how = 1.0, "coupled decay, part of the gradient: eta = wd"
-    if config["decay"] == "decoupled":
-        part = 1 - config["momentum"]
-        how = "decoupled decay, lr wd a step: eta = (1 - momentum) wd"
-    eta_s, eta_p = part * decays[0], part * config["alpha_p"] * decays[1]
-    if math.isclose(eta_s, eta_p):
-        return eta_s, eta_s, f"{how} = {eta_s:.4g}"
-    return eta_s, eta_p, f"{how}, {eta_s:.4g}; the predictor's times alpha_p, {eta_p:.4g}"
-
-
-def _beyond(config):
+def beyond(config: Mapping[str, Any]) -> Iterator[str]:
+    """What of a run the theory does not cover."""
     if config["optimiser"] != "sgd":
         yield f"{config['optimiser']} scales each layer's step: its rates are no flow's"
     if config["schedule"] != "constant" or config["warmup"]:
@@ -127,3 +114,20 @@ def _beyond(config):
         yield "a two-layer predictor is no matrix; its weights' product stands for Wp"
     if config["predictor_bias"]:
         yield "the predictor has a bias, which the equations of modes leave out"
+
+
+def _directions(config):
+    return 2 if config["both_directions"] else 1
+
+
+def _decays(config):
+    """eta_s and eta_p, which are one where they differ by rounding.
+
+    An optimiser multiplies weight decay by the learning rate too, the predictor's by alpha_p
+    times the encoder's; eta_p of the theory is without that factor.
+    """
+    decays = [config["wd"] if config[key] is None else config[key] for key in ("wd_s", "wd_p")]
+    part = 1 - config["momentum"] if config["decay"] == "decoupled" else 1.0
+    eta_s, eta_p = part * decays[0], part * config["alpha_p"] * decays[1]
+    one = np.isclose(eta_s, eta_p, rtol=1e-9, atol=0)
+    return eta_s, np.where(one, eta_s, eta_p) if np.ndim(one) else (eta_s if one else eta_p)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lindyn import answers, fate, forecast
+from lindyn import answers, fate, forecast, units
 from lindyn.command import UsageError
 from lindyn.runs import load_run
 
@@ -46,9 +46,9 @@ def movie(path: pathlib.Path | str) -> dict[str, Any]:
     notes = [
         f"modes are in the basis that F and Wp share at epoch {run.epoch[basis_of]:.3g}",
         *_left_out(seen.p.shape[1], left),
-        *unit.notes,
+        *units.notes(run.config),
         *[COSINE] * unit.cosine,
-        *unit.beyond,
+        *units.beyond(run.config),
         *filter(None, [answers.silent(run).get("plane")]),
     ]
     return {
