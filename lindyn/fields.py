@@ -12,7 +12,7 @@ contrastive pairs", ICML 2021 (arXiv 2102.06810). Symbols, in the paper's order:
     tau   the target's ratio, Wa = tau W
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -64,6 +64,13 @@ class Data(eqx.Module):
 
     X: Float[Array, "*solves n1 n1"]  # of the mean of an example's views
     X_aug: Float[Array, "*solves n1 n1"]  # X', of a view about that mean
+
+
+class Views(eqx.Module):
+    """Two views of each example of a batch, in columns."""
+
+    online: Float[Array, "*solves n1 samples"]
+    target: Float[Array, "*solves n1 samples"]
 
 
 class Correlations(eqx.Module):
@@ -180,19 +187,26 @@ def cosine_gaussian(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
     order 1/d; in a network of few outputs that decides which modes live.
     """
     del t
-    params, data = args
-    loss = lambda Wp, W: -gaussian_cosine(Full(W=W, Wp=Wp, Wa=y.Wa), data)
-    dWp, dW = jax.grad(loss, (0, 1))(y.Wp, y.W)
-    return Full(
-        W=-dW - params.eta_s * y.W,
-        Wp=-params.alpha_p * dWp - params.eta_p * y.Wp,
-        Wa=params.beta * (y.W - y.Wa),
-    )
+    return _ascent(gaussian_cosine, y, *args)
 
 
 def cosine_gaussian_simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
     """`cosine_gaussian` with Wa = W, and the stop-gradient (derived)."""
     dy = cosine_gaussian(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
+    return Online(W=dy.W, Wp=dy.Wp)
+
+
+def cosine_sampled(t: Scalar, y: Full, args: tuple[Params, Sequence[Views]]) -> Full:
+    """Down minus the mean cosine of a batch itself, which is what trainers do."""
+    del t
+    return _ascent(sampled_cosine, y, *args)
+
+
+def cosine_sampled_simsiam(
+    t: Scalar, y: Online, args: tuple[Params, Sequence[Views]]
+) -> Online:
+    """`cosine_sampled` with Wa = W, and the stop-gradient."""
+    dy = cosine_sampled(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
     return Online(W=dy.W, Wp=dy.Wp)
 
 
@@ -352,6 +366,17 @@ def gaussian_cosine(y: Full, data: Data) -> Array:
     return jnp.trace(D) * (1 + spread) - dot(Q, D) - dot(Z, D)
 
 
+def sampled_cosine(y: Full, views: Sequence[Views]) -> Array:
+    """The mean of cos(q, z) over batches, with q = Wp W x1 and z = Wa x2."""
+    over = lambda x: jnp.sum(x, axis=-2)
+
+    def mean(views):
+        q, z = (y.Wp @ y.W) @ views.online, y.Wa @ views.target
+        return jnp.mean(over(q * z) * jax.lax.rsqrt(over(q * q) * over(z * z)))
+
+    return sum(map(mean, views)) / len(views)
+
+
 def gain(p: Numbers, params: Params) -> Numbers:
     """g = tau - (1 + sigma2) p."""
     return params.tau - (1 + params.sigma2) * p
@@ -360,6 +385,17 @@ def gain(p: Numbers, params: Params) -> Numbers:
 def growth(p: Numbers, params: Params) -> Numbers:
     """Delta = p (tau - (1 + sigma2) p) - eta_s, the rate of (ds/dt) / 2s in (12)."""
     return p * gain(p, params) - params.eta_s
+
+
+def _ascent(value, y, params, data):
+    """Up `value` of Wp and W, with the target stopped, and down with the decays."""
+    of = lambda Wp, W: value(Full(W=W, Wp=Wp, Wa=y.Wa), data)
+    dWp, dW = jax.grad(of, (0, 1))(y.Wp, y.W)
+    return Full(
+        W=dW - params.eta_s * y.W,
+        Wp=params.alpha_p * dWp - params.eta_p * y.Wp,
+        Wa=params.beta * (y.W - y.Wa),
+    )
 
 
 def _residual(W, Wp, Wa, data):

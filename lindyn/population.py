@@ -1,10 +1,10 @@
-"""Linear networks as a trainer would train them, many at once, on moments alone.
+"""Linear networks as a trainer would train them, many at once.
 
 W and Wp start as PyTorch's layers do, and an optimiser steps down `fields.full`, or down
-`fields.cosine_gaussian`, or their SimSiam forms. The squared loss of a batch depends on its
+`fields.cosine_sampled`, or their SimSiam forms. The squared loss of a batch depends on its
 second moments alone, which are drawn from their Wishart distribution: so weights have the law
-that training gives them. For a cosine that is so but for terms of order 1/d^2. All of it is
-derived.
+that training gives them. A cosine takes a batch of samples; those of a large batch are `POINTS`
+with the second moments of that batch, so that only its fourth moments are too noisy.
 """
 
 from functools import partial
@@ -17,12 +17,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lindyn import fields, predictors, spectra, steps
-from lindyn.fields import Data, Full, Online, Params
+from lindyn.fields import Data, Full, Online, Params, Views
 from lindyn.steps import Optimiser, State
 
 
 LARGEST = 1e100  # weight, beyond which a network has diverged
 BATCHES = 256  # that are drawn for each start, and then seen again
+POINTS = 128  # samples of a batch for a cosine; more have no more say
 
 
 class Shape(NamedTuple):
@@ -37,7 +38,6 @@ class Shape(NamedTuple):
     symmetric: bool  # Wp <- (Wp + Wp^T)/2 after each step
     predictor: str  # linear, none, or a closed form by its name in `predictors`
     normalisation: str  # of directpred
-    noise: bool  # moments are those of a batch, else of all data
 
 
 class Setting(NamedTuple):
@@ -113,7 +113,7 @@ def _train(shape, y0, data, settings, count):
     advance = jax.vmap(advance, (0, 0, None, None))
 
     def body(i, networks):
-        here = jax.tree.map(lambda x: x[:, i % x.shape[1]], data)
+        here = jax.tree.map(lambda x: x[:, i % BATCHES], data)
         return advance(networks, here, settings, i)
 
     return jax.lax.fori_loop(0, count, body, networks).state.y
@@ -135,35 +135,47 @@ def _start(y0, setting):
 
 
 def _batches(rng, shape, batch, sigma2):
-    """X and X' as batches estimate them; each is symmetric if both directions are taken.
+    """X and X' as batches estimate them, and for a cosine their samples."""
+    columns = _columns(rng, shape, batch) / np.sqrt(batch)
+    mean = np.sqrt((2 + sigma2) / 2) * columns[:, : shape.inputs]
+    half = np.sqrt(sigma2 / 2) * columns[:, shape.inputs :]
+    first, second = mean + half, mean - half
+    views = [Views(online=jnp.asarray(first), target=jnp.asarray(second))]
+    if shape.both_directions:
+        views += [Views(online=jnp.asarray(second), target=jnp.asarray(first))]
+    product = lambda x, y: jnp.asarray(x @ np.swapaxes(y, 1, 2))
+    same, across = product(first, first), product(second, first)
+    if shape.both_directions:
+        same = (same + product(second, second)) / 2
+        across = (across + product(first, second)) / 2
+    return Data(X=across, X_aug=same - across), views if shape.cosine else None
 
-    Z Z^T, for Z of 2 n1 rows and B columns, all standard normal, is L L^T with L lower
-    triangular, normal below its diagonal and chi with B - i degrees of freedom on it
-    (Bartlett), or zero from column B on.
+
+def _columns(rng, shape, batch):
+    """Z of 2 n1 rows, with the Z Z^T that `batch` columns of standard normal numbers have.
+
+    It is L L^T with L lower triangular, normal below its diagonal and chi with B - i degrees
+    of freedom on it (Bartlett), or zero from column B on. `POINTS` columns are made to have it.
     """
     n = shape.inputs
-    if not shape.noise:
-        return Data(X=jnp.eye(n)[None], X_aug=sigma2 * jnp.eye(n)[None])
+    if shape.cosine and batch <= POINTS:
+        return rng.normal(size=(BATCHES, 2 * n, batch))
     freedom = np.maximum(batch - np.arange(2 * n), 0)
     root = np.tril(rng.normal(size=(BATCHES, 2 * n, 2 * n)), -1) * (freedom > 0)
     of_chi = np.sqrt(rng.chisquare(np.maximum(freedom, 1), size=(BATCHES, 2 * n)))
     root[:, range(2 * n), range(2 * n)] = of_chi * (freedom > 0)
-    mean = np.sqrt((2 + sigma2) / (2 * batch)) * root[:, :n]
-    half = np.sqrt(sigma2 / (2 * batch)) * root[:, n:]
-    first, second = mean + half, mean - half
-    product = lambda x, y: jnp.asarray(x @ np.swapaxes(y, 1, 2))
-    if not shape.both_directions:
-        same, across = product(first, first), product(second, first)
-        return Data(X=across, X_aug=same - across)
-    same = (product(first, first) + product(second, second)) / 2
-    across = (product(first, second) + product(second, first)) / 2
-    return Data(X=across, X_aug=same - across)
+    if not shape.cosine:
+        return root
+    points = rng.normal(size=(BATCHES, 2 * n, POINTS))
+    white = np.linalg.solve(np.linalg.cholesky(points @ np.swapaxes(points, 1, 2)), points)
+    return root @ white
 
 
-def _advance(shape, network, data, setting, index):
+def _advance(shape, network, batch, setting, index):
     """One step of one network; `index` is how many came before."""
-    params, y = setting.params, network.state.y
-    state = steps.step(_field(shape), network.state, (params, data), setting.optimiser)
+    params, y, (data, views) = setting.params, network.state.y, batch
+    args = params, views if shape.cosine else data
+    state = steps.step(_field(shape), network.state, args, setting.optimiser)
     y1 = state.y
     if shape.symmetric:
         y1 = eqx.tree_at(lambda y: y.Wp, y1, (y1.Wp + y1.Wp.T) / 2)
@@ -186,8 +198,8 @@ def _rule(shape, setting):
 
 def _field(shape):
     if shape.moving:
-        return fields.cosine_gaussian if shape.cosine else fields.full
-    return fields.cosine_gaussian_simsiam if shape.cosine else fields.simsiam
+        return fields.cosine_sampled if shape.cosine else fields.full
+    return fields.cosine_sampled_simsiam if shape.cosine else fields.simsiam
 
 
 def agreement(

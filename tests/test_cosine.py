@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.special import gamma, hyp2f1
 
 from lindyn import cosine, fields, solve, steps, theory
 from lindyn.claims.cosine import simsiam_modes
-from lindyn.fields import Correlations, Data, Full, Modes, Params
+from lindyn.fields import Correlations, Data, Full, Modes, Online, Params, Views
 from lindyn.steps import SGD
 
 
@@ -43,10 +44,34 @@ def test_the_cosine_of_gaussians_is_that_of_samples(key):
     y = Full(W=W, Wp=Wp, Wa=W + normal(keys[2], d, n) / 10)
     x, one, two = (normal(key, count, n) for key in keys[3:])
     q, z = (x + 0.5 * one) @ (y.Wp @ y.W).T, (x + 0.5 * two) @ y.Wa.T
-    size = lambda x: jnp.linalg.norm(x, axis=1)
-    cos = jnp.sum(q * z, axis=1) / (size(q) * size(z))
+    cos = optax.losses.cosine_similarity(q, z)
+    views = [Views(online=(x + 0.5 * one).T, target=(x + 0.5 * two).T)]
+    assert np.isclose(fields.sampled_cosine(y, views), jnp.mean(cos), rtol=1e-12)
     found = fields.gaussian_cosine(y, Data(X=jnp.eye(n), X_aug=0.25 * jnp.eye(n)))
     assert abs(found - jnp.mean(cos)) < 5 * float(jnp.std(cos)) / np.sqrt(count) + 2e-3
+
+
+def test_the_mean_cosine_of_a_batch_is_climbed(key):
+    """Both directions, by central differences of optax' cosine; EMA and decays as of `full`."""
+    keys = jax.random.split(key, 5)
+    shapes = (3, 4), (3, 3), (3, 4), (4, 7), (4, 7)
+    W, Wp, Wa, first, second = map(jax.random.normal, keys, shapes)
+    y, params = Full(W=W, Wp=Wp, Wa=Wa), Params(alpha_p=2.0, beta=0.3, eta_p=0.1, eta_s=0.2)
+    views = [Views(online=first, target=second), Views(online=second, target=first)]
+
+    def climbed(W, Wp):
+        one = lambda x, y: optax.losses.cosine_similarity((Wp @ W @ x).T, (Wa @ y).T).mean()
+        return (one(first, second) + one(second, first)) / 2
+
+    dy = fields.cosine_sampled(0.0, y, (params, views))
+    dW, dWp, h = jnp.ones_like(W), jnp.ones_like(Wp) / 3, 1e-5
+    along = (climbed(W + h * dW, Wp + h * dWp) - climbed(W - h * dW, Wp - h * dWp)) / (2 * h)
+    gradients = dy.W + 0.2 * W, (dy.Wp + 0.1 * Wp) / 2
+    assert np.isclose(sum(map(jnp.vdot, gradients, (dW, dWp))), along, rtol=1e-7)
+    assert np.allclose(dy.Wa, 0.3 * (W - Wa))
+    alike = fields.cosine_sampled_simsiam(0.0, Online(W=W, Wp=Wp), (params, views))
+    held = fields.cosine_sampled(0.0, Full(W=W, Wp=Wp, Wa=W), (params, views))
+    assert np.array_equal(alike.W, held.W) and np.array_equal(alike.Wp, held.Wp)
 
 
 def test_a_weak_mode_with_room_outlives_strong_ones():

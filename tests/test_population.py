@@ -1,4 +1,4 @@
-"""Linear networks on moments of batches: their draws, and that settings do not mix."""
+"""Linear networks on batches: their draws, and that settings do not mix."""
 
 from typing import Any
 
@@ -22,7 +22,6 @@ SHAPE = Shape(
     symmetric=False,
     predictor="linear",
     normalisation="spectral",
-    noise=True,
 )
 RULE = dict(a=0.5, eps=0.1, c=0.0, rho=0.3)
 
@@ -31,14 +30,16 @@ def setting(rate=0.1, optimiser: Any = SGD):
     return Setting(Params(alpha_p=2.0, beta=0.05, eta=0.01, sigma2=0.3), optimiser(rate), RULE)
 
 
+@pytest.mark.parametrize("cosine", (False, True))
 @pytest.mark.parametrize("both", (True, False))
-@pytest.mark.parametrize("batch", (3, 40))
-def test_batches_have_the_moments_of_normal_views(batch, both):
+@pytest.mark.parametrize("batch", (3, 40, 200))
+def test_batches_have_the_moments_of_normal_views(batch, both, cosine):
     """Against as many batches of vectors: the mean of X and X + X', and their variances."""
     sigma2, rng = 0.5, np.random.default_rng(1)
-    shape = SHAPE._replace(both_directions=both)
+    shape = SHAPE._replace(both_directions=both, cosine=cosine)
     drawn = [
-        population._batches(np.random.default_rng(i), shape, batch, sigma2) for i in range(12)
+        population._batches(np.random.default_rng(i), shape, batch, sigma2)[0]
+        for i in range(12)
     ]
     across = np.concatenate([x.X for x in drawn])
     same = across + np.concatenate([x.X_aug for x in drawn])
@@ -55,13 +56,27 @@ def test_batches_have_the_moments_of_normal_views(batch, both):
         assert np.allclose(mine.std(0), theirs.std(0), rtol=0.1)
 
 
+@pytest.mark.parametrize("batch", (40, 500))
+def test_samples_of_a_batch_have_its_moments(batch):
+    """Those of a large batch are fewer, and have the Wishart moments of all of it."""
+    rng = np.random.default_rng(2)
+    data, views = population._batches(rng, SHAPE._replace(cosine=True), batch, 0.5)
+    assert views is not None and len(views) == 2
+    assert views[0].online.shape[-1] == min(batch, population.POINTS)
+    product = lambda x, y: np.einsum("tib,tjb->tij", x, y)
+    mean = lambda *x: np.mean(x, axis=0)
+    same = mean(*(product(x.online, x.online) for x in views))
+    across = mean(*(product(x.target, x.online) for x in views))
+    assert np.allclose(same, data.X + data.X_aug) and np.allclose(across, data.X)
+
+
 @pytest.mark.parametrize(
     "changes",
     (
         {},
         dict(cosine=True, moving=False, symmetric=True, both_directions=False),
         dict(cosine=True, predictor="directcopy", start="copy"),
-        dict(noise=False, predictor="optimal", start="zero"),
+        dict(predictor="optimal", start="zero"),
         dict(predictor="none"),
     ),
     ids=str,
