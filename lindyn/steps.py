@@ -14,8 +14,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Complex, Float, PyTree
+from jaxtyping import Array, Complex, Float, Int, PyTree
 
+from lindyn import fields, stability, theory
 from lindyn.fields import Full, Modes, Numbers, Params
 
 
@@ -126,6 +127,7 @@ class LARS(eqx.Module):
 
 
 Optimiser = SGD | Adam | LARS
+Count = int | Int[Array, ""]
 
 
 class State(eqx.Module):
@@ -160,10 +162,15 @@ def step(field: Callable, state: State, args: Any, optimiser: Optimiser) -> Stat
     return State(moved, memory)
 
 
-def final(field: Callable, y0: Any, args: Any, optimiser: Optimiser, count: int) -> Any:
-    """y after `count` steps from y0. Modes may have leading axes: each is its own orbit."""
+def run(field: Callable, y0: Any, args: Any, optimiser: Optimiser, count: Count) -> State:
+    """After `count` steps from y0. Modes may have leading axes: each is its own orbit."""
     advance = lambda _, state: step(field, state, args, optimiser)
-    return jax.lax.fori_loop(0, count, advance, begin(y0, optimiser)).y
+    return jax.lax.fori_loop(0, count, advance, begin(y0, optimiser))
+
+
+def final(field: Callable, y0: Any, args: Any, optimiser: Optimiser, count: Count) -> Any:
+    """y of `run`."""
+    return run(field, y0, args, optimiser, count).y
 
 
 def orbit(field: Callable, y0: Any, args: Any, optimiser: Optimiser, count: int) -> Any:
@@ -191,15 +198,64 @@ def multipliers(
 
 
 def largest_rate(
-    speed: Numbers, momentum: Numbers, nesterov: bool = False
+    speed: Numbers | Complex[Array, "..."], momentum: Numbers, nesterov: bool = False
 ) -> Float[Array, "..."]:
     """Below this rate a fixed point with the eigenvalue -speed of its Jacobian is stable.
 
     2 (1 + m)/speed for heavy ball, whose roots are those of z^2 - (1 + m - a speed) z + m;
-    over 1 + 2 m for Nesterov's, z^2 - (1 - a speed)((1 + m) z - m). Decay is coupled.
+    over 1 + 2 m for Nesterov's, z^2 - (1 - a speed)((1 + m) z - m). Of a complex speed x + iy
+    it is 2 (1 + m) x/(x^2 + y^2 (1 + m)^2/(1 - m)^2), and Nesterov's is bisected for (both by
+    Cohn's criterion, derived). x must be positive. Decay is coupled.
     """
-    ahead = 1 + 2 * momentum if nesterov else 1.0
-    return jnp.asarray(2 * (1 + momentum) / (ahead * speed))
+    m, speed = jnp.asarray(momentum), jnp.asarray(speed)
+    x, y = jnp.real(speed), jnp.imag(speed)
+    real = 2 * (1 + m) / ((1 + 2 * m if nesterov else 1) * x)
+    if not jnp.iscomplexobj(speed):
+        return real
+    if not nesterov:
+        return real / (1 + (y / x * (1 + m) / (1 - m)) ** 2)
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        shrunk = 1 - middle * speed
+        size = jnp.abs(shrunk) ** 2
+        within = (1 + m) ** 2 * size * (1 - 2 * m * jnp.real(shrunk) + m**2 * size)
+        stable = (m**2 * size < 1) & (within < (1 - m**2 * size) ** 2)
+        return jnp.where(stable, middle, low), jnp.where(stable, high, middle)
+
+    ends = jax.lax.fori_loop(0, 60, halve, (jnp.zeros_like(real), 2 * real))
+    return jnp.where(y == 0, real, ends[0])
+
+
+def stable_rate(
+    params: Params, momentum: Numbers, nesterov: bool = False, moving: bool = False
+) -> Float[Array, ""]:
+    """`largest_rate` of the goal p+*; NaN without one.
+
+    With Wa = W the eigenvalues are those of (11)-(12). A `moving` target that follows slowly
+    stands still for a step, and they are those of p and w alone: at eta = 0 they are twice as
+    fast, and the largest rate is half.
+    """
+    if moving:
+        jacobian = theory.fixed_points(params, fields.modes).jacobian[2, :2, :2]
+        speeds = -stability.eigenvalues(jacobian)
+    else:
+        speeds = -theory.fixed_points(params).eigenvalues[2]
+    rates = jnp.where(jnp.real(speeds) == 0, jnp.inf, largest_rate(speeds, momentum, nesterov))
+    return jnp.min(rates)
+
+
+def decay_limit(params: Params, optimiser: SGD) -> Float[Array, "..."]:
+    """From this rate on weight decay alone overshoots and diverges, whatever the gradient.
+
+    `largest_rate` at the speed eta_s or eta_p, the larger; if decay is decoupled, a step
+    multiplies weights by 1 - time eta, and the limit is a time of 2/eta. Infinite without.
+    """
+    decay = jnp.maximum(jnp.asarray(params.eta_s), params.eta_p)
+    if optimiser.decoupled:
+        return 2 * (1 - jnp.asarray(optimiser.momentum)) / decay
+    return largest_rate(decay, optimiser.momentum, optimiser.nesterov)
 
 
 def _rate(optimiser, path, params):

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,6 +143,44 @@ def test_beyond_the_largest_rate_an_orbit_leaves_the_goal(momentum, nesterov):
         end = steps.final(fields.simsiam, here, (params, data), optimiser, 4000)
         assert (abs(float(end.Wp[0, 0]) / float(point.p) - 1) < 1e-5) == (part < 1)
     assert modulus[0] < 1 < modulus[1]
+
+
+@pytest.mark.parametrize("moving", (False, True))
+@pytest.mark.parametrize("nesterov", (False, True))
+def test_the_goal_is_stable_up_to_the_stable_rate(moving, nesterov):
+    """By the multipliers of the step with its EMA; a third of the goals are foci if Wa = W."""
+    rng = np.random.default_rng(3)
+    limit = jax.jit(steps.stable_rate, static_argnums=(2, 3))
+    radius = jax.jit(lambda y, params, sgd: steps.multipliers(fields.modes, y, params, sgd)[0])
+    foci = 0
+    for momentum in rng.choice([0.0, 0.5, 0.9], 12):
+        eta_p, eta_s = rng.uniform(0.001, 0.14, 2)
+        alpha_p, sigma2 = np.exp(rng.uniform(-2, 2)), rng.uniform(0, 0.5)
+        params = Params(alpha_p=alpha_p, eta_p=eta_p, eta_s=eta_s, sigma2=sigma2)
+        goal = jax.tree.map(lambda x: x[2], theory.fixed_points(params))
+        foci += int(jnp.iscomplex(goal.eigenvalues).any())
+        y = Modes(p=goal.y.p, w=jnp.sqrt(goal.y.s), wa=jnp.sqrt(goal.y.s))
+        rate = limit(params, momentum, nesterov, moving)
+        for part in (0.98, 1.02):
+            sgd = SGD(part * rate, momentum, nesterov)
+            here = eqx.tree_at(lambda x: x.beta, params, (1e-4 if moving else 1.0) / sgd.time)
+            assert (abs(radius(y, here, sgd)) < 1) == (part < 1)
+    assert foci > 2
+
+
+@pytest.mark.parametrize("decoupled", (False, True))
+@pytest.mark.parametrize("nesterov", (False, True))
+def test_decay_alone_overshoots_from_its_limit(nesterov, decoupled):
+    """A mode with p = 0 and no target has its decay alone."""
+    params = Params(beta=0.0, eta_p=0.3, eta_s=0.5)
+    y0 = Modes(p=jnp.zeros(()), w=jnp.ones(()), wa=jnp.zeros(()))
+    sgd = SGD(1.0, 0.6, nesterov, decoupled)
+    rate = steps.decay_limit(params, sgd)
+    for part in (0.99, 1.01):
+        there = SGD(part * rate, 0.6, nesterov, decoupled)
+        end = steps.final(fields.modes, y0, params, there, 4000)
+        assert (abs(end.w) < 1) == (part < 1)
+    assert steps.decay_limit(Params(), sgd) == np.inf
 
 
 def test_the_roots_are_those_of_the_heavy_ball():
