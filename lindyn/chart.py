@@ -16,6 +16,7 @@ SHARES = {
     "escape-time": "share of modes that collapse",
     "alignment-margin": "share of modes with K < 0 on the way",
 }
+COUNTS = {"diverged": "solves that diverge", "noise": "cells that noise rules"}
 SYMBOLS = {
     "wd": r"\eta",
     "wd-p": r"\eta_p",
@@ -26,6 +27,9 @@ SYMBOLS = {
     "tau": r"\tau",
     "p0": "p_0",
     "s0": "s_0",
+    "lr": r"\mathrm{lr}",
+    "momentum": "m",
+    "ema": r"\gamma_a",
 }
 
 
@@ -62,7 +66,8 @@ def chart(setting: Setting, values: dict[str, np.ndarray]) -> Chart:
     form, answers = curves.closed(setting), curves.told(setting, values)
     if form is None:
         return Chart(setting, values, None, None, [])
-    compared = None if answers is None else curves.agreement(setting, form, answers)
+    told = answers is not None and form.holds is not None
+    compared = curves.agreement(setting, form, answers) if told else None
     lines = [_line(setting, curve) for curve in form.curves]
     return Chart(setting, values, form, compared, lines)
 
@@ -84,7 +89,7 @@ def report(chart: Chart) -> dict[str, Any]:
     value = values["value"]
     known = np.isfinite(value)
     content = {
-        "field": "modes" if setting.moving else "fixed-tau",
+        "field": _field(setting),
         "fixed": dict(setting.fixed),
         "start": _start(setting),
         "time": setting.time,
@@ -94,6 +99,7 @@ def report(chart: Chart) -> dict[str, Any]:
         "share": _share(setting.quantity, value, values["undecided"] + values["failed"]),
         "undecided": int(values["undecided"].sum()),
         "failed": int(values["failed"].sum()),
+        **_of_steps(setting, values),
         "closed_form": None,
     }
     if chart.form is None:
@@ -112,6 +118,20 @@ def report(chart: Chart) -> dict[str, Any]:
     return content
 
 
+def _field(setting):
+    if setting.trainer is not None:
+        return "steps"
+    return "modes" if setting.moving else "fixed-tau"
+
+
+def _of_steps(setting, values):
+    """Parts of all solves; and what no axis says of them."""
+    if setting.trainer is None:
+        return {}
+    counts = {name: int(values[name].sum()) for name in ("diverged", "noise") if name in values}
+    return {"trainer": dict(setting.trainer), **counts}
+
+
 def _share(quantity, value, open_):
     told = open_ == 0 if quantity == "escape-time" else np.isfinite(value)
     if quantity not in SHARES or not told.any():
@@ -128,15 +148,20 @@ def _start(setting):
             f"{setting.starts} at random in every cell, p from {low:g} to {high:g} p* and"
             f" s from {bottom:g} to {top:g} p*^2/alpha_p, p* = {goal}"
         )
+    if setting.quantity == "rank":
+        return f"{setting.starts} networks in every cell, as PyTorch's layers start"
     given = {setting.x.name, setting.y.name, *setting.fixed}
-    p = "p0" if "p0" in given else f"p0 = {setting.part:g} {goal}"
+    p = "p0" if "p0" in given else f"p0 = {setting.part:g} {goal}".replace(" 1/", "/")
     return p + (", s0" if "s0" in given else ", s0 = p0^2/alpha_p")
 
 
 def title(setting: Setting) -> str:
     at = f"at $t = {setting.time:.4g}$"
+    if setting.trainer is not None:
+        at = f"after {setting.time:.0f} steps"
     return {
-        "collapse": "Which modes collapse",
+        "collapse": "Which modes collapse" + f", {at}" * (setting.trainer is not None),
+        "rank": f"Modes that are left {at}",
         "basin": "How many of random starts collapse",
         "p": f"Eigenvalue of the predictor {at}",
         "s": f"Eigenvalue of the features' correlation {at}",
@@ -149,16 +174,21 @@ def title(setting: Setting) -> str:
 def note(setting: Setting) -> str:
     """The parameters that do not vary, and the start."""
     symbols = SYMBOLS | ({"tau": r"\tau_0"} if setting.moving else {})
+    symbols |= {"wd": r"\mathrm{wd}"} if setting.trainer is not None else {}
     parts = [f"${symbols[name]} = {x:.4g}$" for name, x in setting.fixed.items()]
-    goal = r"1/(1+\sigma^2)" if setting.moving else r"\tau/(1+\sigma^2)"
+    goal = r"/(1+\sigma^2)" if setting.moving else r"\,\tau/(1+\sigma^2)"
     square = goal.replace(r"\tau", r"\tau^2") + "^2"
     given = {setting.x.name, setting.y.name, *setting.fixed}
     if setting.quantity == "basin":
         (low, high), (bottom, top) = setting.p_range, setting.s_range
-        parts.append(rf"$p_0\in[{low:g}, {high:g}]\,{goal}$")
-        parts.append(rf"$\alpha_p s_0\in[{bottom:g}, {top:g}]\,{square}$")
+        parts.append(rf"$p_0\in[{low:g}, {high:g}]{goal}$")
+        parts.append(rf"$\alpha_p s_0\in[{bottom:g}, {top:g}]{square}$")
+    elif setting.quantity == "rank":
+        told = setting.trainer
+        loss = {"cosine": "cosine loss", "l2": "squared loss"}[told["loss"]]
+        parts += [loss, f"batch {told['batch']}", f"{setting.starts} networks a cell"]
     elif "p0" not in given:
-        parts.append(rf"$p_0 = {setting.part:g}\,{goal}$")
-    if setting.quantity != "basin" and "s0" not in given:
+        parts.append(rf"$p_0 = {setting.part:g}{goal}$")
+    if setting.quantity not in ("basin", "rank") and "s0" not in given:
         parts.append(r"$s_0 = p_0^2/\alpha_p$")
     return ",  ".join(parts)

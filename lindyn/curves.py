@@ -1,5 +1,6 @@
 """What the closed forms say about a map, and how far a computed map is from that."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from lindyn import fields, theory
 from lindyn.setting import Cells, Setting
+from lindyn.steps import decay_limit, stable_rate
 
 
 NEAR = 1e-9  # the part of p by which a start may miss tau/2a for rounding
@@ -29,7 +31,7 @@ class Closed(NamedTuple):
     """The whole map as yes or no, in closed form, and the curves to draw for it."""
 
     says: str  # what holds where `holds` is positive
-    holds: Callable[[Cells], Any]
+    holds: Callable[[Cells], Any] | None  # None if the curves say what may be, not what is
     curves: tuple[Curve, ...]
 
 
@@ -86,10 +88,22 @@ def window_ends(cells: Cells) -> Any:
     return theory.aligned_window(cells.params)[1] - cells.params.eta_s
 
 
+def unstable(cells: Cells, moving: bool = False) -> Any:
+    """log of the rate of steps over `steps.stable_rate`."""
+    sgd = cells.sgd
+    return jnp.log(sgd.rate / stable_rate(cells.params, sgd.momentum, sgd.nesterov, moving))
+
+
+def overshooting(cells: Cells) -> Any:
+    """log of the rate of steps over `steps.decay_limit`."""
+    return jnp.log(cells.sgd.rate / decay_limit(cells.params, cells.sgd))
+
+
 def _middle(params):
     return params.tau / (2 * (1 + params.sigma2))
 
 
+UNSTABLE = {moving: functools.partial(unstable, moving=moving) for moving in (False, True)}
 CRITICAL = Curve("critical decay", critical)
 EDGE = Curve("edge of the basin", edge)
 WINDOW = (Curve("aligned from here", window_begins), Curve("critical decay", window_ends))
@@ -97,6 +111,8 @@ WINDOW = (Curve("aligned from here", window_begins), Curve("critical decay", win
 
 def closed(setting: Setting) -> Closed | None:
     """The closed form that covers this map, if one does."""
+    if setting.trainer is not None:
+        return _closed_of_steps(setting)
     given = {setting.x.name, setting.y.name, *setting.fixed}
     fate = setting.quantity not in ("basin", "alignment-margin", "alignment")
     if setting.moving or {"wd-p", "wd-s"} & given or setting.quantity == "alignment":
@@ -117,10 +133,27 @@ def closed(setting: Setting) -> Closed | None:
     return Closed("K < 0 on the way", misaligned, curves)
 
 
+def _closed_of_steps(setting):
+    """Of modes, what the flow says where steps are stable at the goal."""
+    if setting.trainer["loss"] == "cosine":
+        curve = Curve("decay overshoots", overshooting)
+        return Closed("diverges", overshooting, (curve,))
+    bound = Curve("goal unstable", UNSTABLE[setting.moving])
+    given = {setting.x.name, setting.y.name, *setting.fixed}
+    if setting.quantity == "rank":
+        one = not {"wd-p", "wd-s"} & given
+        return Closed("", None, (bound, Curve("critical decay", everything))[: 1 + one])
+    apart = {"wd-p", "wd-s", "s0"} & given or setting.fixed.get("alpha-p") != 1
+    if setting.moving or apart:
+        return Closed("", None, (bound,))
+    return Closed("collapses", collapses, (CRITICAL, EDGE, bound))
+
+
 def over(setting: Setting, sign: Callable, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """`sign` at indices along x and y, or between them."""
     cells = jax.tree.map(
-        lambda x: np.broadcast_to(np.asarray(x, float), i.shape).ravel(), setting.place(i, j)
+        lambda x: np.broadcast_to(np.asarray(x, float), i.shape).ravel(),
+        setting.place(i, j)._replace(case=None),
     )
     return np.asarray(_each(sign, cells)).reshape(i.shape)
 
@@ -135,6 +168,8 @@ def told(setting: Setting, values: dict[str, np.ndarray]) -> np.ndarray | None:
     value, count = values["value"], values["undecided"] + values["failed"]
     if setting.quantity in ("p", "s", "alignment"):
         return None
+    if setting.trainer is not None:
+        return _told_of_steps(setting, values)
     yes = {
         "collapse": value == 1,
         "basin": value == 1,
@@ -144,13 +179,25 @@ def told(setting: Setting, values: dict[str, np.ndarray]) -> np.ndarray | None:
     return np.where(count > 0, 0.5, yes)
 
 
+def _told_of_steps(setting, values):
+    """NaN where the closed form is not of the cell, or not all steps were enough."""
+    if setting.quantity == "rank":
+        return np.isnan(values["value"]).astype(float)
+    j, i = np.indices(values["value"].shape).astype(float)
+    unknown = (values["undecided"] + values["diverged"] > 0) | (
+        over(setting, UNSTABLE[setting.moving], i, j) >= 0
+    )
+    return np.where(unknown, np.nan, values["value"] == 1)
+
+
 def agreement(setting: Setting, form: Closed, told: np.ndarray) -> Agreement:
     """`told` has one row for each value of y, as maps have."""
     j, i = np.indices(told.shape).astype(float)
     holds = over(setting, form.holds, i, j)
-    differ = int(np.sum((told != 0.5) & (told != (holds > 0))))
+    known = np.isfinite(told)
+    differ = int(np.sum(known & (told != 0.5) & (told != (holds > 0))))
     found = np.concatenate([_steps(told), _steps(told.T)[:, ::-1]])
-    exact = zeros(setting, form.holds, holds)
+    exact = zeros(setting, form.holds, np.where(known, holds, np.nan))
     far = max(_farthest(found, exact), _farthest(exact, found))
     x = setting.x
     span = np.log10(x.high / x.low) if x.log else x.high - x.low
@@ -159,7 +206,7 @@ def agreement(setting: Setting, form: Closed, told: np.ndarray) -> Agreement:
 
 def _steps(told):
     """Midpoints (i, j) between cells of a row that differ."""
-    j, i = np.nonzero(np.diff(told, axis=1))
+    j, i = np.nonzero(np.nan_to_num(np.diff(told, axis=1)))
     return np.stack([i + 0.5, j], axis=1)
 
 

@@ -10,12 +10,12 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Int
 
-from lindyn import basins, ensemble, fields, theory
+from lindyn import basins, ensemble, fields, stepped, theory
+from lindyn.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
 from lindyn.fields import Modes, Numbers, Params, Plane
-from lindyn.setting import Cells, Setting
+from lindyn.setting import Cells, Setting, wide
 
 
-SURVIVES, COLLAPSES, UNDECIDED, FAILED = range(4)
 TURNS = 8  # of K along a solution; those near a focus never end, and become small
 LEAST = {False: 1e-14, True: 1e-200}  # of p and log s, or p, w and wa, before rtol counts
 
@@ -23,10 +23,12 @@ LEAST = {False: 1e-14, True: 1e-200}  # of p and log s, or p, w and wa, before r
 def compute(setting: Setting, cells: Int[np.ndarray, " cells"]) -> dict[str, np.ndarray]:
     """Of the cells with these numbers: "value", and solves "undecided" and "failed".
 
-    A value is NaN where that is all of them, and an escape time where the mode collapses.
+    A value is NaN where that is all of them, and an escape time where the mode collapses. Of
+    steps also those that have "diverged", and of networks those that "noise" rules.
     """
     j, i = np.divmod(cells, setting.x.count)
-    return QUANTITIES[setting.quantity](setting, setting.place(i, j))
+    kinds = QUANTITIES if setting.trainer is None else stepped.QUANTITIES
+    return kinds[setting.quantity](setting, setting.place(i, j))
 
 
 def flow(t: Numbers, y: Any, args: tuple[Params, Any]) -> Any:
@@ -98,12 +100,6 @@ def _final(setting, field, y0, args, t1, event=None):
     return ensemble.final(field, y0, args, t1, event=event, rtol=setting.rtol, atol=atol)
 
 
-def _wide(*trees):
-    """Arrays of one length: one number for each solve."""
-    size = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(trees)))
-    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, float), size), trees)
-
-
 def _goals(params):
     return jax.tree.map(np.asarray, _goals_of(params))
 
@@ -119,7 +115,7 @@ def _verdicts(y, params, goal):
 
 def fates(setting: Setting, params: Params, y0: Plane | Modes) -> np.ndarray:
     """SURVIVES, COLLAPSES, UNDECIDED or FAILED, once it is certain."""
-    y0, params = _wide(y0, params)
+    y0, params = wide(y0, params)
     goal = _goals(params)
     ends = _final(setting, flow, y0, (params, goal), setting.time, decided)
     safe, doomed = _verdicts(ends.y, params, goal)
@@ -143,9 +139,9 @@ def _basin(setting, cells):
     unit = jr.uniform(jr.key(setting.seed), (2, setting.starts), float)
     low, high = np.transpose([setting.p_range, setting.s_range])[..., None]
     p, s = low + np.asarray(unit) * (high - low)
-    params, _ = _wide(cells.params, cells.p)
+    params, _ = wide(cells.params, cells.p)
     params, tau = jax.tree.map(
-        lambda x: np.repeat(x, setting.starts), (params, _wide(cells.tau, params.tau)[0])
+        lambda x: np.repeat(x, setting.starts), (params, wide(cells.tau, params.tau)[0])
     )
     goal = params.tau / (1 + params.sigma2)
     many = len(goal) // setting.starts
@@ -160,7 +156,7 @@ def _basin(setting, cells):
 
 
 def _at_the_end(setting, cells):
-    y0, params = _wide(_start(setting, cells), cells.params)
+    y0, params = wide(_start(setting, cells), cells.params)
     ends = _final(setting, flow, y0, (params, None), setting.time)
     value = ends.y.p if setting.quantity == "p" else np.asarray(_state(ends.y).s)
     return _told(value, np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES))
@@ -168,7 +164,7 @@ def _at_the_end(setting, cells):
 
 def _escape_time(setting, cells):
     """Until p is half of p*, of modes that survive."""
-    y0, params = _wide(_start(setting, cells), cells.params)
+    y0, params = wide(_start(setting, cells), cells.params)
     ends = _final(setting, flow, y0, (params, _goals(params)), setting.time, escaped)
     code = fates(setting, params, ends.y)
     late = (code == SURVIVES) & (ends.status == ensemble.REACHED)
@@ -179,7 +175,7 @@ def _escape_time(setting, cells):
 
 def _alignment_margin(setting, cells):
     """The least K on the way, from one minimum of it to the next."""
-    y, params = _wide(_start(setting, cells), cells.params)
+    y, params = wide(_start(setting, cells), cells.params)
     left = np.full(len(y.p), setting.time)
     least, rate = _margins(y, params)
     failed, sign = np.zeros(len(left), bool), np.where(rate < 0, 1.0, -1.0)
@@ -202,7 +198,7 @@ _margins_of = eqx.filter_jit(margin_and_rate)
 
 
 def _alignment(setting, cells):
-    y0, params = _wide(_start(setting, cells), cells.params)
+    y0, params = wide(_start(setting, cells), cells.params)
     y0 = Tracked(y0, np.zeros(len(y0.p)))
     ends = _final(setting, tracked, y0, (params, None), setting.time)
     code = np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES)

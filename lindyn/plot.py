@@ -14,6 +14,7 @@ from matplotlib.colors import (
     LinearSegmentedColormap,
     ListedColormap,
     LogNorm,
+    Normalize,
     PowerNorm,
 )
 from matplotlib.figure import Figure
@@ -65,8 +66,12 @@ AXES = {
     "tau": r"$\tau$, target ratio",
     "p0": r"$p_0$, eigenvalue of $W_p$ at the start",
     "s0": r"$s_0$, eigenvalue of $F$ at the start",
+    "lr": "learning rate",
+    "momentum": "momentum",
+    "ema": r"$\gamma_a$, what the target keeps of itself",
 }
 BARS = {
+    "rank": "modes that are left",
     "basin": "share that collapses",
     "p": "$p$",
     "s": "$s$",
@@ -75,8 +80,11 @@ BARS = {
     "alignment": r"$\log_{10}$ of the change of $[F, W_p]$",
 }
 MOST_DRAWN = 1024  # cells a side
-SURVIVING = "#d3e5f2"
+SURVIVING, DIVERGED = "#d3e5f2", "#5b4a66"
 FADED = LinearSegmentedColormap.from_list("faded", ["#f7fafd", "#9ec5e0", BLUE, "#00324f"])
+LEFT = LinearSegmentedColormap.from_list(
+    "left", ["#8a3d00", "#d98a3a", COLLAPSED, "#f4efe6", SURVIVING]
+)
 SHARE = LinearSegmentedColormap.from_list("share", ["#fdfaf5", COLLAPSED, "#d98a3a", "#8a3d00"])
 SIGNED = LinearSegmentedColormap.from_list(
     "signed", ["#8a3d00", "#e0a060", "#f7f7f5", "#7fb2d6", "#00436b"]
@@ -332,27 +340,39 @@ def draw_map(ax, chart) -> tuple[Any, dict]:
     seen = {name: x[:: skip[0], :: skip[1]] for name, x in chart.values.items()}
     x, y, value = chart.x[:: skip[1]], chart.y[:: skip[0]], seen["value"]
     how: Any = dict(shading="nearest", rasterized=True)
-    mesh = ax.pcolormesh(x, y, value, **_colours(quantity, value), **how)
+    of = setting.trainer["dim"] if quantity == "rank" else value
+    mesh = ax.pcolormesh(x, y, value, **_colours(quantity, of), **how)
     if quantity == "collapse":
         handles |= {name: Patch(color=color) for name, color in FATES.items()}
     elif quantity == "escape-time" and np.isnan(value).any():
         ax.set_facecolor(COLLAPSED)
         handles["collapses"] = Patch(color=COLLAPSED)
-    for name, color, hatch in (("undecided", GREY, None), ("failed", PALE, "xxxx")):
-        where = (seen[name] > 0) & np.isnan(value)
+    for name, color, hatch in MARKED:
+        if name not in seen:
+            continue
+        where = (seen[name] > 0) & (np.isnan(value) | (name == "noise"))
         if where.any():
             shown = np.ma.masked_where(~where, where.astype(float))
             dressed: Any = dict(hatch=hatch, edgecolor=INK if hatch else color, lw=0)
+            dressed["antialiased"] = bool(hatch)
             ax.pcolor(x, y, shown, cmap=ListedColormap([color]), **dressed, **how)
             handles[name] = Patch(facecolor=color, **dressed)
     for name, axis in (("x", setting.x), ("y", setting.y)):
         moves = setting.moving and axis.name == "tau"
         label = r"$\tau_0$, target ratio at the start" if moves else AXES[axis.name]
+        if setting.trainer is not None:
+            label = label.removeprefix(r"$\eta$, ")
         ax.set(**{f"{name}label": label, f"{name}scale": "log" if axis.log else "linear"})
         ax.set(**{f"{name}lim": axis.at(np.array([-0.5, axis.count - 0.5]))})
     return mesh, handles
 
 
+MARKED = (
+    ("undecided", GREY, None),
+    ("failed", PALE, "xxxx"),
+    ("diverged", DIVERGED, None),
+    ("noise", "none", "...."),
+)
 FATES = {"survives": SURVIVING, "collapses": COLLAPSED}
 
 
@@ -365,6 +385,8 @@ def _colours(quantity, value):
         flip = quantity == "alignment"
         return dict(cmap=SIGNED.reversed() if flip else SIGNED, norm=CenteredNorm())
     most = np.nanmax(value, initial=0)
+    if quantity == "rank":
+        return dict(cmap=LEFT, norm=Normalize(0, most))
     if quantity == "escape-time" and most > 0:
         least = np.nanmin(value, where=value > 0, initial=most)
         return dict(cmap=FADED, norm=LogNorm(max(least, most / 1e3), most, clip=True))

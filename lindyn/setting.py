@@ -4,13 +4,35 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
 import numpy as np
 
+from lindyn.case import Case
 from lindyn.command import UsageError, interval, number
 from lindyn.fields import Numbers, Params
+from lindyn.steps import SGD
+from lindyn.trial import DIM
 
 
-NAMES = ("wd", "wd-p", "wd-s", "alpha-p", "beta", "sigma2", "tau", "p0", "s0")
+STEPS = ("lr", "momentum", "ema")  # what steps of a trainer have, and a flow has not
+NAMES = ("wd", "wd-p", "wd-s", "alpha-p", "beta", "sigma2", "tau", "p0", "s0", *STEPS)
+OF_STEPS = ("collapse", "rank", "p", "s")  # quantities
+TRAINER = {  # what no flag of a map sets
+    "optimiser": "sgd",
+    "predictor": "linear",
+    "symmetric": False,
+    "normalisation": "none",
+    "both_directions": True,
+    "stop_gradient": True,
+    "target_start": "independent",
+    "inputs": 16,
+    "a": 0.5,
+    "eps": 0.1,
+    "c": 0.0,
+    "rho": 0.3,
+}
+MOST_STEPS = 100_000
 MOST_CELLS, MOST_SOLVES = 20_000_000, 1_000_000_000
 PARTS = {"escape-time": 0.1, "alignment-margin": 0.2, "alignment": 0.2}  # the others: 0.5
 TIMES = {"p": 1e3, "s": 1e3, "alignment-margin": 1e3, "alignment": 20.0}  # the others: 1e6
@@ -41,6 +63,8 @@ class Cells(NamedTuple):
     p: Numbers
     s: Numbers
     tau: Numbers  # where the target starts
+    sgd: SGD | None = None  # whose steps are taken; else it is the flow
+    case: Case | None = None  # a trainer's settings, as arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +82,7 @@ class Setting:
     s_range: tuple[float, float] = (0.0, 2.0)  # and of p*^2/alpha_p
     seed: int = 0
     rtol: float = 1e-8
+    trainer: Mapping[str, Any] | None = None  # steps in its units, as many as `time`
 
     @property
     def cells(self) -> int:
@@ -71,6 +96,12 @@ class Setting:
     def place(self, i: Any, j: Any) -> Cells:
         """The cells at indices i along x and j along y."""
         at = {**self.fixed, self.x.name: self.x.at(i), self.y.name: self.y.at(j)}
+        if self.trainer is not None:
+            case = _case(self.trainer, at, int(self.time))
+            params, sgd = case.params, case.sgd
+            if not self.moving:  # the target is the online network after each step
+                params = eqx.tree_at(lambda params: params.beta, params, 1 / sgd.time)
+            return Cells(params, *self._start(at, params), at["tau"], sgd, case)
         params = Params(
             alpha_p=at["alpha-p"],
             beta=at.get("beta", 1.0),
@@ -79,10 +110,36 @@ class Setting:
             sigma2=at["sigma2"],
             tau=1.0 if self.moving else at["tau"],
         )
+        return Cells(params, *self._start(at, params), at["tau"])
+
+    def _start(self, at, params):
         goal = params.tau / (1 + params.sigma2)
         p = at["p0"] if "p0" in at else self.part * goal
-        s = at["s0"] if "s0" in at else p**2 / params.alpha_p
-        return Cells(params, p, s, at["tau"])
+        return p, at["s0"] if "s0" in at else p**2 / params.alpha_p
+
+
+def wide(*trees: Any) -> Any:
+    """Arrays of one length: one number for each solve."""
+    size = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(trees)))
+    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, float), size), trees)
+
+
+def _case(trainer, at, count):
+    target = "ema" if "ema" in at else "none"
+    told = {
+        **trainer,
+        "lr": at["lr"],
+        "predictor_lr": at["alpha-p"] * at["lr"],
+        "momentum": at["momentum"],
+        "ema": at.get("ema", 0.0),
+        "target": target,
+        "wd": at.get("wd", 0.0),
+        "wd_p": at.get("wd-p"),
+        "wd_s": at.get("wd-s"),
+        "sigma2": at["sigma2"],
+        "steps": count,
+    }
+    return Case.of(told)
 
 
 def asked(config: Any) -> Setting:
@@ -90,16 +147,24 @@ def asked(config: Any) -> Setting:
     names = (config.x[0], config.y[0])
     if names[0] == names[1]:
         raise UsageError(f"--y {names[1]}: --x is that already")
-    moving = config.field == "modes" or (
-        config.field is None and (config.beta is not None or "beta" in names)
-    )
+    given = {*names, *(n for n in NAMES if getattr(config, n.replace("-", "_")) is not None)}
+    field = config.field
+    if field is None and (config.quantity == "rank" or {*STEPS} & given):
+        field = "steps"
+    elif field is None:
+        field = "modes" if "beta" in given else "fixed-tau"
+    moving = field == "modes" or (field == "steps" and "ema" in given)
+    trainer = _trainer(config, field, given)
     x, y = (_axis(config, flag, moving) for flag in ("x", "y"))
-    fixed = _fixed(config, moving, names)
+    fixed = _fixed(config, moving, field == "steps", names)
     cells = x.count * y.count
     if cells > MOST_CELLS:
         raise UsageError(f"--x, --y: {cells} cells; at most {MOST_CELLS} make a map")
-    longest = TIMES.get(config.quantity, 1e6) if config.time is None else config.time
-    number("--time", longest, 0, 1e9, above=True)
+    longest = 5000 if field == "steps" else TIMES.get(config.quantity, 1e6)
+    longest = longest if config.time is None else config.time
+    number("--time", longest, 0, MOST_STEPS if field == "steps" else 1e9, above=True)
+    if field == "steps" and longest != int(longest):
+        raise UsageError(f"--time {longest:g}: a number of steps")
     number("--seed", config.seed, 0, 2**31)
     number("--rtol", config.rtol, 1e-12, 1e-2)
     number("--chunk", config.chunk, 1, 1 << 24)
@@ -112,15 +177,62 @@ def asked(config: Any) -> Setting:
         time=float(longest),
         seed=config.seed,
         rtol=config.rtol,
+        trainer=trainer,
         **_random(config, cells, {*names, *fixed}),
     )
 
 
+def _trainer(config, field, given):
+    """What `Case` is told besides axes; None for a flow."""
+    names = ("loss", "nesterov", "decay", "dim", "batch")
+    told: dict[str, Any] = {name: getattr(config, name) for name in names}
+    told = {name: value for name, value in told.items() if value not in (None, False)}
+    if field != "steps":
+        for name in (*(name for name in STEPS if name in given), *told):
+            raise UsageError(f"--{name}: only steps have it, and --field {field} is a flow")
+        if config.quantity == "rank":
+            raise UsageError(f"--quantity rank: of networks in steps, not of --field {field}")
+        return None
+    if config.quantity not in OF_STEPS:
+        raise UsageError(f"--quantity {config.quantity}: of the flow alone, not of steps")
+    networks = config.quantity == "rank"
+    if "beta" in given:
+        raise UsageError("--beta: the target of steps follows at --ema")
+    why = "networks start at random" if networks else ""
+    if not networks and "ema" not in given:
+        why = "without --ema the target is the online network, tau = 1"
+    for name in ("tau", "p0", "s0") if networks else ("tau",) if why else ():
+        for flag, axis in (("--x", config.x), ("--y", config.y)):
+            if axis[0] == name:
+                raise UsageError(f"{flag} {name}: {why}; take another {flag}, as wd 0 0.5 64")
+        if name in given:
+            raise UsageError(f"--{name}: {why}")
+    for flag, axis in (("--x", config.x), ("--y", config.y)) if networks else ():
+        if axis[0] == "sigma2":
+            raise UsageError(f"{flag} sigma2: all cells of --quantity rank have the same data")
+    for name in ("dim", "batch"):
+        if name in told and not networks:
+            raise UsageError(f"--{name}: only networks have one, --quantity rank")
+    if not networks and told.get("loss") == "cosine":
+        raise UsageError(
+            "--loss cosine: its modes compete, and none has a fate of its own; --quantity rank"
+        )
+    usual = {"loss": "cosine" if networks else "l2", "decay": "coupled", "nesterov": False}
+    told = {**TRAINER, **usual, "dim": 8, "batch": 128, **told}
+    number("--dim", told["dim"], 2, DIM)
+    number("--batch", told["batch"], 2, 10**6)
+    return told
+
+
 def _random(config, cells, given):
-    """The starts of a basin, and no others."""
+    """The starts of a basin or of networks, and no others."""
     names = ("starts", "p_range", "s_range")
     flags: dict[str, Any] = {name: getattr(config, name) for name in names}
     flags = {name: value for name, value in flags.items() if value is not None}
+    if config.quantity == "rank" and "starts" in flags:
+        number("--starts", flags["starts"], 1, 100)
+    if config.quantity == "rank" and {*flags} <= {"starts"}:
+        return {"starts": 4} | flags
     if config.quantity != "basin":
         for name in flags:
             raise UsageError(f"--{name.replace('_', '-')}: only --quantity basin has it")
@@ -152,7 +264,7 @@ def _axis(config, flag, moving):
     return axis
 
 
-def _fixed(config, moving, axes):
+def _fixed(config, moving, steps, axes):
     """The values of all that is no axis. p0 and s0 are not there if they follow."""
     given = {name: getattr(config, name.replace("-", "_")) for name in NAMES}
     given = {name: value for name, value in given.items() if value is not None}
@@ -166,7 +278,10 @@ def _fixed(config, moving, axes):
     if not moving and "beta" in (*axes, *given):
         raise UsageError("--beta: the target does not move with --field fixed-tau")
     usual = {"wd": 0.01, "alpha-p": 1.0, "sigma2": 0.0, "tau": 0.0 if moving else 1.0}
-    usual |= {"beta": 0.4} if moving else {}
+    if steps:
+        usual |= {"wd": 4e-4, "lr": 0.03, "momentum": 0.9, "sigma2": 0.3}
+    elif moving:
+        usual |= {"beta": 0.4}
     if {"wd-p", "wd-s"} <= {*axes, *given}:
         del usual["wd"]
     return {name: x for name, x in {**usual, **given}.items() if name not in axes}
@@ -182,6 +297,10 @@ def _value(flag, name, value, moving):
         number(flag, value, 0, 1, above=not moving, why=why)
     elif name == "sigma2":
         number(flag, value, 0, 1e6)
+    elif name == "momentum":
+        number(flag, value, 0, 0.9999)
+    elif name == "ema":
+        number(flag, value, 0, 0.999999)
     elif name == "p0":
         number(flag, value, -1e3, 1e3)
     else:

@@ -19,14 +19,28 @@ from lindyn.command import UsageError
 from lindyn.setting import asked
 
 
-Name = Literal["wd", "wd-p", "wd-s", "alpha-p", "beta", "sigma2", "tau", "p0", "s0"]
+Name = Literal[
+    "wd",
+    "wd-p",
+    "wd-s",
+    "alpha-p",
+    "beta",
+    "sigma2",
+    "tau",
+    "p0",
+    "s0",
+    "lr",
+    "momentum",
+    "ema",
+]
 Quantity = Literal[
-    "collapse", "basin", "p", "s", "escape-time", "alignment-margin", "alignment"
+    "collapse", "basin", "p", "s", "escape-time", "alignment-margin", "alignment", "rank"
 ]
 Scale = Literal["linear", "log"]
 Format = Literal["png", "svg", "pdf", "npz", "json"]
 FORMATS = get_args(Format)
 PROBE = 4096  # solves that --dry-run times
+FEW = 256  # cells between files of what takes long
 BYTES = 700  # that a solve holds while it waits, runs and is written
 
 
@@ -40,30 +54,48 @@ class Config:
     """collapse: whether a mode does. basin: the share of random starts that do. p, s: at
     --time. escape-time: until p is half of p+*. alignment-margin: the least eigenvalue of K
     on the way, which (17) wants positive. alignment: log10 of the factor by which a small
-    commutator [F, Wp] of two such modes has changed at --time, by (9)."""
-    field: Literal["fixed-tau", "modes"] | None = None
+    commutator [F, Wp] of two such modes has changed at --time, by (9). rank: how many modes
+    are left in linear networks that are trained, as `lindyn predict` counts them."""
+    field: Literal["fixed-tau", "modes", "steps"] | None = None
     """fixed-tau: (11)-(12), Wa = tau W. modes: (11)-(13), Wa follows W at the rate beta,
-    and tau is where it starts. Default: modes if beta is given or an axis."""
-    wd: float | None = None  # weight decay eta of both, 0.01 if it is no axis
+    and tau is where it starts. steps: of SGD, in the units of a trainer. Default: steps if
+    lr, momentum or ema is given or an axis, else modes if beta is."""
+    wd: float | None = None
+    """Weight decay eta of both, 0.01 if it is no axis; of steps as SGD is told, 4e-4."""
     wd_p: float | None = None  # the predictor's, where it differs
     wd_s: float | None = None  # the encoder's, where it differs
     alpha_p: float | None = None  # learning rate of the predictor over the encoder's, 1
     beta: float | None = None  # rate of the target's EMA, 0.4 with --field modes
-    sigma2: float | None = None  # variance that the augmentation adds, 0
+    sigma2: float | None = None  # variance that the augmentation adds, 0; of steps 0.3
     tau: float | None = None  # target ratio Wa = tau W; 1, with --field modes 0
     p0: float | None = None  # start; default: a part of tau/(1 + sigma2), which is printed
     s0: float | None = None  # default: on the parabola, p0^2/alpha_p
-    time: float | None = None  # of p, s and alignment; the longest that others are solved for
-    starts: int | None = None  # of basin in each cell, 100
+    lr: float | None = None  # of steps: learning rate, 0.03
+    momentum: float | None = None  # of steps, 0.9
+    ema: float | None = None
+    """Of steps: what the target keeps of itself. Without it the target is the network."""
+    nesterov: bool = False  # of steps
+    decay: Literal["coupled", "decoupled"] | None = None  # of steps; decoupled: lr wd a step
+    loss: Literal["cosine", "l2"] | None = None
+    """Of steps: |.|^2/2; of rank -2 cos, unless this says l2. Each view predicts the other."""
+    dim: int | None = None  # of rank: outputs of the networks, 8
+    batch: int | None = None  # of rank, 128
+    time: float | None = None
+    """Of p, s and alignment; the longest that others are solved for. Of steps: their number,
+    5000."""
+    starts: int | None = None  # of basin and rank in each cell, 100 and 4
     p_range: tuple[float, float] | None = None  # of them in units of p*, -1 2
     s_range: tuple[float, float] | None = None  # of them in units of p*^2/alpha_p, 0 2
     seed: int = 0  # of the starts
     rtol: float = 1e-8  # of the solver, per step
     chunk: int = 1 << 18  # solves between files: a sweep that is killed goes on from there
-    preset: Literal["collapse", "basin", "ema", "start", "window", "speed"] | None = None
+    preset: (
+        Literal["collapse", "basin", "ema", "start", "window", "speed", "rate", "rank"] | None
+    ) = None
     """Values to start from; other flags change them. collapse: the critical decay. basin:
     the share of a rectangle of starts. ema: slow targets collapse. start: basins in (p, s).
-    window: always aligned, not doomed. speed: how long modes take to escape."""
+    window: always aligned, not doomed. speed: how long modes take to escape. rate: learning
+    rate and decay, in steps. rank: the same for networks with a cosine loss and an EMA."""
     format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; npz and JSON
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with a suffix
     json: bool = False  # print one JSON object instead of the table
@@ -103,6 +135,23 @@ PRESETS = {
         y=("p0", 0.01, 0.6, 256),
         y_scale="log",
     ),
+    "rate": Config(
+        preset="rate",
+        x=("lr", 1e-3, 30.0, 256),
+        x_scale="log",
+        y=("wd", 0.0, 0.5, 256),
+        momentum=0.0,
+        time=20_000.0,
+    ),
+    "rank": Config(
+        preset="rank",
+        quantity="rank",
+        x=("lr", 1e-3, 30.0, 40),
+        x_scale="log",
+        y=("wd", 1e-3, 10.0, 32),
+        y_scale="log",
+        ema=0.996,
+    ),
 }
 
 
@@ -123,6 +172,7 @@ def sweep(config: Config) -> int:
     about = command.provenance("sweep", config, PRESETS.get(config.preset or ""))
     content = {"version": about["version"], "setting": dataclasses.asdict(setting)}
     each = max(1, config.chunk // setting.starts)
+    each = min(each, FEW) if setting.quantity == "rank" else each
     chunks = Chunks(files["npz"], content, setting.cells, each)
     command.start(accelerator=True)
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices that it has
@@ -166,7 +216,8 @@ def _compute(setting, chunks):
 
 def _foresee(config, setting, chunks, files):
     """What a sweep would take, from a few of its cells."""
-    number = min(setting.cells, max(16, PROBE // setting.starts))
+    number = FEW // 2 if setting.quantity == "rank" else max(16, PROBE // setting.starts)
+    number = min(setting.cells, number)
     cells = np.sort(np.random.default_rng(0).permutation(setting.cells)[:number])
     times = []
     for _ in range(2):
@@ -233,6 +284,9 @@ def _table(drawn, report, rate):
             f" {form['distance_along_x']:.2g} in {setting.x.name}" + " decades" * setting.x.log
         )
         rows["cells that differ from it"] = f"{form['cells_that_differ']}"
+    for name, meaning in chart.COUNTS.items():
+        if name in report:
+            rows[meaning] = f"{report[name]}"
     rows["undecided, failed"] = f"{report['undecided']}, {report['failed']}"
     rows["solves"] = f"{report['solves']}, {rate:.3g} a second" if rate else "done before"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)

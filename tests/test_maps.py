@@ -1,5 +1,7 @@
 """Maps against closed forms, other solvers and brute force."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -7,9 +9,23 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from lindyn import basins, curves, ensemble, fields, maps, theory
+from lindyn import (
+    basins,
+    curves,
+    ensemble,
+    fields,
+    maps,
+    predict,
+    setting,
+    stepped,
+    steps,
+    theory,
+    trial,
+)
+from lindyn.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
+from lindyn.case import Case
 from lindyn.fields import Modes, Moments, Params, Plane
-from lindyn.setting import Axis, Setting
+from lindyn.setting import Axis, Setting, wide
 from lindyn.solve import trajectory
 
 
@@ -274,6 +290,87 @@ def test_slow_targets_collapse_and_any_other_parameter_may_be_an_axis():
     ):
         other = ask("collapse", x, beta, fixed=fixed, moving=True)
         assert np.isfinite(solved(other)["value"]).all()
+
+
+RATES = Axis("lr", 1e-3, 30.0, 24, log=True)
+TRAINER = {**setting.TRAINER, "loss": "l2", "decay": "coupled", "nesterov": False}
+TRAINER |= {"dim": 3, "batch": 32}
+USUAL = {"lr": 0.03, "momentum": 0.9, "wd": 4e-4, "alpha-p": 1.0, "sigma2": 0.3, "tau": 1.0}
+
+
+def ask_steps(quantity, x, y, *, fixed=None, trainer=None, **more):
+    fixed = {**USUAL, **(fixed or {})}
+    fixed = {name: x_ for name, x_ in fixed.items() if name not in (x.name, y.name)}
+    told = {**TRAINER, **(trainer or {})}
+    return Setting(quantity, x, y, fixed, trainer=told, **more)
+
+
+@pytest.mark.parametrize("ema", (None, 0.99))
+@pytest.mark.parametrize("momentum", (0.0, 0.9))
+def test_fates_of_steps_are_those_of_many_more(momentum, ema):
+    """Ten times as many, one mode at a time: at rest, in motion, dead or run away."""
+    fixed = {"momentum": momentum} | ({} if ema is None else {"ema": ema, "tau": 1.0})
+    moving = ema is not None
+    asked = ask_steps(
+        "collapse", RATES, Axis("wd", 0.0, 0.5, 11), fixed=fixed, moving=moving, time=2000.0
+    )
+    j, i = np.divmod(np.arange(asked.cells), 24)
+    cells = asked.place(i, j)
+    code = stepped.modes(asked, cells)[1]
+    assert {SURVIVES, COLLAPSES, DIVERGES} <= {*code.tolist()}
+    assert np.mean(code == UNDECIDED) < 0.1
+    chosen = np.random.default_rng(0).permutation(asked.cells)[:60]
+    p, s, tau, params, sgd = wide(cells.p, cells.s, cells.tau, cells.params, cells.sgd)
+    restful = curves.over(asked, curves.UNSTABLE[moving], i, j) < 0
+    end = jax.jit(steps.final, static_argnums=0)
+    for k in chosen:
+        at = lambda tree, k=k: jax.tree.map(lambda x: x[k], tree)
+        y0 = Modes.of(p=p[k], s=s[k], tau=tau[k])
+        y = end(fields.modes, y0, at(params), at(sgd), 20_000)
+        finite = bool(np.isfinite(y.w)) and abs(float(y.w)) < 1e6
+        assert finite or code[k] in (DIVERGES, UNDECIDED)
+        if code[k] == COLLAPSES:
+            assert y.s < 1e-6
+        if code[k] == SURVIVES and restful[k]:
+            assert y.s > 1e-4
+
+
+@pytest.mark.parametrize("trainer", ({}, {"nesterov": True}, {"decay": "decoupled"}), ids=str)
+def test_below_the_stable_rate_steps_collapse_as_the_flow_does(trainer):
+    fixed = {"momentum": 0.0}
+    asked = ask_steps(
+        "collapse", RATES, Axis("wd", 0.0, 0.5, 21), fixed=fixed, trainer=trainer, time=5000.0
+    )
+    _, agreement = compared(asked)
+    assert agreement.differ == 0 and agreement.cells <= 0.5
+
+
+def test_a_cosine_diverges_where_decay_overshoots():
+    """Networks, over rate and decay: the line lr wd = 2 (1 + m)."""
+    asked = ask_steps(
+        "rank",
+        Axis("lr", 0.1, 10.0, 9, log=True),
+        Axis("wd", 0.1, 10.0, 4, log=True),
+        trainer={"loss": "cosine"},
+        starts=2,
+        time=300.0,
+    )
+    values, agreement = compared(asked)
+    assert agreement.differ == 0 and 0 < np.mean(np.isnan(values["value"])) < 1
+    assert np.nanmax(values["value"]) <= 3
+
+
+def test_ranks_of_a_map_are_those_that_predict_counts():
+    asked = ask_steps("rank", RATES, Axis("wd", 0.0, 0.5, 3), starts=trial.STARTS, time=300.0)
+    cells = np.array([3, 34, 57])
+    found = stepped.QUANTITIES["rank"](asked, asked.place(cells % 24, cells // 24))
+    for i, cell in enumerate(cells):
+        told = dict(lr=asked.x.at(cell % 24), wd=asked.y.at(cell // 24), steps=300)
+        told |= dict(loss="l2", target="none", dim=3, batch=32)
+        config = predict.Config(**told)
+        case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
+        mine = trial.trial(case)
+        assert mine.rank == found["value"][i] and mine.diverged == 0
 
 
 def test_a_wrong_closed_form_is_far_from_the_map(monkeypatch):

@@ -104,11 +104,49 @@ def test_every_preset_draws_and_flags_change_it(name, folder, capsys):
     argv = ["--preset", name, "--alpha-p", "2", "--json"]
     for flag, axis in (("--x", preset.x), ("--y", preset.y)):
         argv += [flag, *map(str, axis[:3]), "12"]
+    argv += ["--time", "60"] if name in ("rate", "rank") else []
     assert sweep.main(argv) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"]["quantity"] == preset.quantity
     assert found["fixed"]["alpha-p"] == 2.0 and found["failed"] == 0
     assert (folder / "lindyn-out/sweep.png").stat().st_size > 10_000
+
+
+def test_steps_are_told_from_the_flow(folder, capsys):
+    argv = ["--x", "lr", "0.01", "10", "5", "--y", "wd", "0", "0.5", "4", "--time", "2000"]
+    found = report(capsys, *argv, "--nesterov")
+    assert found["field"] == "steps" and found["diverged"] > 0 and found["share"] > 0
+    assert found["trainer"]["nesterov"] and found["trainer"]["decay"] == "coupled"
+    assert found["fixed"]["momentum"] == 0.9 and found["fixed"]["sigma2"] == 0.3
+    assert read(folder / "lindyn-out/sweep.npz")["diverged"].sum() == found["diverged"]
+    run(*argv)
+    assert "solves that diverge" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    (
+        (("--lr", "0.1"), "--y tau: without --ema the target is the online network"),
+        (("--beta", "0.1", "--lr", "0.1"), "--beta: the target of steps follows at --ema"),
+        (("--field", "modes", "--lr", "0.1"), "--lr: only steps have it"),
+        (("--nesterov",), "--nesterov: only steps have it"),
+        (("--dim", "4"), "--dim: only steps have it"),
+        (("--quantity", "basin", "--lr", "0.1"), "of the flow alone"),
+        (("--quantity", "rank", "--field", "modes"), "of networks in steps"),
+        (("--quantity", "rank"), "--y tau: networks start at random"),
+        (("--y", "lr", "0.1", "1", "4", "--loss", "cosine"), "its modes compete"),
+        (("--y", "lr", "0.1", "1", "4", "--batch", "8"), "--batch: only networks have one"),
+        (("--y", "lr", "0.1", "1", "4", "--time", "1.5"), "a number of steps"),
+        (("--y", "lr", "0.1", "1", "4", "--momentum", "1"), "at most 0.9999"),
+        (("--y", "lr", "0.1", "1", "4", "--quantity", "rank", "--p0", "1"), "--p0: networks"),
+        (("--y", "lr", "0.1", "1", "4", "--quantity", "rank", "--dim", "99"), "at most 16"),
+        (("--y", "sigma2", "0", "1", "4", "--quantity", "rank"), "have the same data"),
+    ),
+    ids=" ".join,
+)
+def test_what_steps_and_flows_do_not_share_is_refused(argv, message, capsys):
+    assert sweep.main([*SMALL[:5], *argv]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("quantity", ("p", "s", "alignment"))
@@ -227,6 +265,8 @@ def test_no_text_leaves_the_figure(folder):
     for name, preset in sweep.PRESETS.items():
         small = (*preset.x[:3], 9), (*preset.y[:3], 9)
         config = sweep.dataclasses.replace(preset, x=small[0], y=small[1])
+        if name in ("rate", "rank"):
+            config = sweep.dataclasses.replace(config, time=60.0)
         setting = sweep.asked(config)
         drawn = chart.chart(setting, maps.compute(setting, np.arange(81)))
         fig = plot.map_figure(drawn, chart.title(setting), chart.note(setting))

@@ -1,0 +1,124 @@
+"""Maps of what steps make of modes and of networks, in a trainer's units."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lindyn import basins, curves, fields, steps, trial
+from lindyn.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
+from lindyn.fields import Modes, Plane
+from lindyn.setting import Cells, Setting, wide
+
+
+MODES, NETWORKS = 4096, 32  # whose steps are one program's
+HUGE, SMALL, NOTHING = 1e6, 1e-4, 1e-12  # of p* and s*: runs away, has died, has nothing left
+
+
+def modes(setting: Setting, cells: Cells) -> tuple[Modes | Plane, np.ndarray]:
+    """What steps have made of one mode in each cell, and its fate, as an integer of `basins`.
+
+    One that survives may move without rest.
+    """
+    p, s, tau, params, sgd = wide(cells.p, cells.s, cells.tau, cells.params, cells.sgd)
+    y0 = jax.tree.map(np.asarray, Modes.of(p=p, s=s, tau=tau))
+    y, drift = _blocks(_run, MODES, (y0, params, sgd), int(setting.time))
+    if not setting.moving:
+        y, drift = (Plane(p=y.p, s=np.square(y.w)) for y in (y, drift))
+    return y, _blocks(_fates, MODES, (y, drift, params, sgd))
+
+
+@jax.jit
+def _run(many, count):
+    """Modes after the steps; and where they come to if nothing but momentum moves them."""
+    y0, params, sgd = many
+    state = steps.run(fields.modes, y0, params, sgd, count)
+    ahead = sgd.rate * sgd.momentum / (1 - sgd.momentum)
+    drift = jax.tree.map(lambda y, v: y + ahead * v, state.y, state.memory)
+    return state.y, eqx.tree_at(lambda y: y.wa, drift, state.y.wa)
+
+
+@jax.jit
+def _fates(many):
+    """By the flow, from where steps have come to.
+
+    That a mode dies is said where its steps are short, so that the flow decides, or where
+    nothing is left but decay. That it lives is said as well where its goal is unstable and s
+    is not small: it moves without rest.
+    """
+    y, drift, params, sgd = many
+    goal, a = jax.vmap(basins.goal)(params), 1 + params.sigma2
+    p, s = jnp.abs(y.p) * a, y.s * a**2 * params.alpha_p  # over p* and s* without decay
+    short = sgd.rate * (jnp.abs(fields.growth(y.p, params)) + params.alpha_p * a * y.s) < 1
+    dies = short & basins.doomed(y, params) & basins.doomed(drift, params)
+    shrinks = sgd.rate < steps.decay_limit(params, sgd)
+    dies |= shrinks & (jnp.maximum(p, s) < NOTHING)
+    cells = Cells(params, y.p, y.s, jnp.ones_like(y.p), sgd)
+    restless = jax.vmap(curves.UNSTABLE[isinstance(y, Modes)])(cells) > 0
+    lives = basins.safe(y, params, goal) | (restless & (s > SMALL))
+    known = jnp.where(dies, COLLAPSES, jnp.where(lives, SURVIVES, UNDECIDED))
+    return jnp.where(jnp.maximum(p, s) < HUGE, known, DIVERGES)
+
+
+def _blocks(function, size, many, *args):
+    """`function` of arrays, in parts of one length, on all devices of this process."""
+    count = len(jax.tree.leaves(many)[0])
+    index = np.arange(-(-count // size) * size).clip(max=count - 1).reshape(-1, size)
+    devices = jax.local_devices()
+
+    def part(i):
+        with jax.default_device(devices[i % len(devices)]):
+            found = function(jax.tree.map(lambda x: x[index[i]], many), *args)
+            return jax.tree.map(np.asarray, found)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        parts = list(pool.map(part, range(len(index))))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+
+def _told(value, code):
+    counts = {"undecided": code == UNDECIDED, "diverged": code == DIVERGES}
+    counts["failed"] = np.zeros_like(counts["diverged"])
+    known = ~(counts["undecided"] | counts["diverged"])
+    value = np.where(known, value, np.nan)
+    return {"value": value, **{key: x.astype(np.uint32) for key, x in counts.items()}}
+
+
+def _collapse(setting, cells):
+    code = modes(setting, cells)[1]
+    return _told(code == COLLAPSES, code)
+
+
+def _at_the_end(setting, cells):
+    y, code = modes(setting, cells)
+    value = y.p if setting.quantity == "p" else y.s
+    return _told(value, np.where(code == DIVERGES, DIVERGES, SURVIVES))
+
+
+def _rank(setting, cells):
+    """The median number of modes that are left in networks that do not diverge."""
+    count = len(jax.tree.leaves(wide(cells.params, cells.sgd))[0])
+    cases = np.empty(count, object)
+    cases[:] = cells.case.each(count)
+
+    def tried(cases):
+        found = trial.trials(list(cases), setting.starts)
+        each = [(x.rank, x.diverged * setting.starts, x.kind == trial.NOISE) for x in found]
+        return tuple(map(np.array, zip(*each, strict=True)))
+
+    rank, diverged, noise = _blocks(tried, NETWORKS, cases)
+    code = np.where(2 * diverged < setting.starts, SURVIVES, DIVERGES)
+    counts = {"diverged": np.rint(diverged), "noise": noise}
+    counts = {key: x.astype(np.uint32) for key, x in counts.items()}
+    return {**_told(rank, code), **counts}
+
+
+QUANTITIES: dict[str, Callable] = {
+    "collapse": _collapse,
+    "rank": _rank,
+    "p": _at_the_end,
+    "s": _at_the_end,
+}
