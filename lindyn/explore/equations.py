@@ -54,7 +54,9 @@ def _jacobian(y, params):
 
 
 def _cosine_modes(y, params):
-    return fields.cosine_modes(0.0, y, (params, Correlations(same=1 + params.sigma2, across=1.0)))
+    return fields.cosine_modes(
+        0.0, y, (params, Correlations(same=1 + params.sigma2, across=1.0))
+    )
 
 
 def _cosine(y, params):

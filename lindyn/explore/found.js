@@ -78,7 +78,7 @@ function emptyPlane({ params }, xs) {
     fixed: { p: [], s: [], kind: [] },
     arms: [],
     edge: xs.map(() => 0),
-    edge_on_parabola: 0,
+    edge_on_parabola: -Infinity,
     arrows: { x0: [], y0: [], x1: [], y1: [] },
     nullclines: { p: [], s: [] },
     resting: [],

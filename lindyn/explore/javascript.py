@@ -219,7 +219,9 @@ class _Writer:
         if eqn.primitive.name == "cumsum":
             flip = lambda x: np.flip(x, params["axis"]) if params["reverse"] else x
             return flip(fold.accumulate(flip(x), params["axis"], object))
-        return np.asarray(fold.reduce(x, params["axes"], object), object)
+        for axis in sorted(params["axes"], reverse=True):
+            x = np.asarray(fold.reduce(x, axis, object), object)
+        return x
 
     def _sorted(self, eqn, operands):
         if operands[0].ndim > 1 or eqn.params["num_keys"] > 1:

@@ -60,32 +60,28 @@ function together(starts, params, horizon, window, fate) {
   return runs;
 }
 
-// In (p, log w): a mode may come back from next to nothing.
+// In (p, log w) of all that move, one list: a mode may come back from next to nothing.
 function networkOf(starts, params) {
   const free = { ...params, eta_p: 0, eta_s: 0 };
-  const moving = starts.map((_, i) => i).filter((i) => moves(starts[i]));
-  const [y0, atol] = [{}, {}];
-  for (const i of moving) {
-    const [p, s] = starts[i];
-    Object.assign(y0, { [`p${i}`]: p, [`w${i}`]: Math.log(s) / 2 });
-    Object.assign(atol, { [`p${i}`]: 1e-14, [`w${i}`]: 1e-8 });
-  }
-  return {
-    y0,
-    atol,
-    field: (y) => {
-      const w = padded(moving.map((i) => Math.exp(Math.max(y[`w${i}`], -300))));
-      const rate = cosine_modes(weights(padded(moving.map((i) => y[`p${i}`])), w), free);
-      const dy = {};
-      moving.forEach((i, j) => {
-        dy[`p${i}`] = rate.p[j];
-        dy[`w${i}`] = rate.w[j] / w[j];
-      });
-      return dy;
-    },
-    see: (y) =>
-      starts.map((start, i) =>
-        moves(start) ? [y[`p${i}`], Math.exp(2 * y[`w${i}`])] : start,
-      ),
+  const moving = starts.filter(moves);
+  const n = moving.length;
+  const [p, w] = [padded([]), padded([])];
+  const field = (y) => {
+    for (let i = 0; i < n; i++) {
+      p[i] = y[i];
+      w[i] = Math.exp(Math.max(y[n + i], -300));
+    }
+    const rate = cosine_modes(weights(p, w), free);
+    const dy = rate.p.slice(0, 2 * n);
+    for (let i = 0; i < n; i++) dy[n + i] = rate.w[i] / w[i];
+    return dy;
   };
+  const place = starts.map((start) => moving.indexOf(start));
+  const see = (y) =>
+    starts.map((start, i) => {
+      const j = place[i];
+      return j < 0 ? start : [y[j], Math.exp(2 * y[n + j])];
+    });
+  const y0 = [...moving.map(([p]) => p), ...moving.map(([, s]) => Math.log(s) / 2)];
+  return { y0, field, see, atol: y0.map((_, i) => (i < n ? 1e-14 : 1e-8)) };
 }
