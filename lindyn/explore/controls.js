@@ -188,7 +188,7 @@ function showLegend(state, found) {
       named[layer] ?? text,
     ]),
     [sample("parabola"), curve],
-    ...(network && found.runs.length ? [[sample("m"), "m at this moment"]] : []),
+    ...(found.fate?.m ? [[sample("m"), "m at this moment"]] : []),
     ...kinds.map((kind) => [shape(given.marks[kind]), kind]),
     ...STARTS.filter(([dies]) => found.runs.some((run) => run.collapses === dies)).map(
       ([, look, text]) => [shape(look), text],

@@ -225,7 +225,7 @@ function drawTimes(runs, { regime, time, window }) {
   const x = [0, time];
   const shown = network ? [0.1] : [1, ...tau.y]; // m has poles
   label(figures.course.view.model.left[0], network ? "p, s, m" : "p, s, τ");
-  label(figures.margin.view.model.left[0], network ? "cosine" : "eigenvalue of K");
+  label(figures.margin.view.model.left[0], network ? "cosine · (1 + σ²)" : "eigenvalue of K");
   return {
     layers: { course: { p, s, tau }, margin: { margin, zero: { x, y: [0, 0] } } },
     ranges: {

@@ -59,10 +59,10 @@ def _cosine_modes(y, params):
     )
 
 
-def _cosine(y, params):
-    """C/(N_q N_z), whose descent `fields.cosine_modes` is."""
+def _cosine(y):
+    """C/(N_q N_z) over 1/(1 + sigma2), the most it can be: `fields.cosine_modes` ascends it."""
     lengths = jnp.sqrt(jnp.sum(jnp.square(y.p * y.w)) * jnp.sum(jnp.square(y.wa)))
-    return jnp.sum(y.p * y.w * y.wa) / lengths / (1 + params.sigma2)
+    return jnp.sum(y.p * y.w * y.wa) / lengths
 
 
 def _along(y, args):
@@ -89,7 +89,7 @@ FUNCTIONS: dict[str, tuple[Callable, Any, *tuple[Any, ...]]] = {
     "modes_s": (lambda y: y.s, MODE),
     "modes_tau": (lambda y: y.tau, MODE),
     "cosine_modes": (_cosine_modes, NETWORK, PARAMS),
-    "cosine": (_cosine, NETWORK, PARAMS),
+    "cosine": (_cosine, NETWORK),
     "cosine_goal": (cosine.goal, WEIGHTS, WEIGHTS),
     "survivors": (cosine.survivors, WEIGHTS, WEIGHTS, 0.5),
     "parabola": (lambda p, params: fields.parabola(0.0, p, params), 0.5, PARAMS),

@@ -237,7 +237,8 @@ class _Writer:
 
     def _at(self, operand, places):
         array = self._array(operand)
-        return np.frompyfunc(lambda i: self.line("{}[{}] ?? NaN", array, i), 1, 1)(places)
+        each = [self.line("{}[{}] ?? NaN", array, i) for i in places.ravel()]
+        return np.array(each, object).reshape(places.shape)
 
     def _array(self, x):
         return self.line(f"[{', '.join(['{}'] * x.size)}]", *x)

@@ -54,7 +54,7 @@ function together(starts, params, horizon, window, fate) {
   const networks = runs.length ? ahead.places.map(columns) : [];
   const first = {
     m: networks.map(([p, s]) => cosine_goal(p, s)),
-    cosine: networks.map(([p, s]) => cosine(weights(p, s.map(Math.sqrt)), params)),
+    cosine: networks.map(([p, s]) => cosine(weights(p, s.map(Math.sqrt)))),
   };
   if (runs.length) Object.assign(runs[0].forward, first);
   return runs;

@@ -220,7 +220,7 @@ function ofNetwork({ state, params, fate = fates(state.starts, params) }) {
   }
   if (!living || m === 0) {
     const what = living ? "p is 0 in every mode" : "No mode has s above 0";
-    return { ...always, verdict: `${what}: the prediction is zero, and its cosine is undefined.` };
+    return { ...always, verdict: `${what}: the prediction is zero, and has no cosine.` };
   }
   const end = `p = m = ${three(m)}`;
   const worst = m < 0 ? " There the loss is at its largest." : "";
@@ -241,11 +241,12 @@ function ofNetwork({ state, params, fate = fates(state.starts, params) }) {
   if (opposed) {
     return {
       verdict: `No mode comes to p > 0: one takes all of S, and ends at ${end}.${worst}`,
-      why: `All modes have p < 0 and s < p²/α_p. ${kept} ${blind}`,
+      why: `All modes that move have p < 0 and s < p²/α_p. ${kept} ${blind}`,
     };
   }
   const dead = starts.length - living;
-  const which = dead ? `${living} of ${starts.length}` : `All ${living}`;
+  const all = living === 2 ? "Both" : `All ${living}`;
+  const which = dead ? `${living} of ${starts.length}` : all;
   const live = living > 1 ? "live and end" : "lives and ends";
   const rest = dead > 1 ? "; the others die" : dead ? "; the other dies" : "";
   return {

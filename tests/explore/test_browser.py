@@ -367,7 +367,8 @@ def test_all_starts_of_a_cosine_are_one_network(tab):
     settle(tab)
     others = [0, 2, 3]
     assert [state(tab)["starts"][i] for i in others] == [starts[i] for i in others]
-    assert np.all(np.abs(ends() - before)[others].max(axis=1) > 1e-3)
+    moved = np.abs(ends() - before).max(axis=1)
+    assert min(moved[[0, 2]]) > 1e-2 and moved[3] < 1e-6  # where it dies, its c says
     assert tab.locator("#course").screenshot() != seen
     assert state(tab)["window"] == window  # it does not follow the hand
     tab.locator("#undo").click()

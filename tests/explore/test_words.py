@@ -247,11 +247,11 @@ def test_a_network_is_judged_by_its_survivors(node, script):
         "still": ((0.4, 0.0),),
         "blind": ((0.0, 0.4), (0.0, 0.2)),
     }
-    states = [state("cosine", starts=starts, alpha_p=2.0) for starts in networks.values()]
+    states = [state("cosine", starts=starts, alpha_p=0.9) for starts in networks.values()]
     found = dict(zip(networks, node(script, OF_NETWORKS, cases=states), strict=True))
     verdict = {name: each["verdict"] for name, each in found.items()}
     p, s = np.array(networks["some"]).T
-    lives, m = cosine.survivors(jnp.asarray(p), jnp.asarray(s), 2.0)
+    lives, m = cosine.survivors(jnp.asarray(p), jnp.asarray(s), 0.9)
     count, end = int(lives.sum()), f"p = m = {three(m)}"
     assert verdict["some"] == f"{count} of 5 modes live and end at {end}; the others die."
     assert (
@@ -272,7 +272,7 @@ def test_a_network_is_judged_by_its_survivors(node, script):
     for name, each in found.items():
         assert each["observations"] == []
         line = (
-            f"python -m lindyn.phase --alpha-p 2 --plane cosine --modes {len(networks[name])}"
+            f"python -m lindyn.phase --alpha-p 0.9 --plane cosine --modes {len(networks[name])}"
         )
         assert each["command"] == (line if len(networks[name]) > 1 else "")
         for text in (each["verdict"], each["why"], each["pointer"]):
