@@ -102,11 +102,11 @@ def test_modes_of_a_network_are_solved_together(together):
 
 def test_those_live_that_survivors_says(together):
     """And those that are solved for long."""
-    several = list(networks(np.random.default_rng(1), 12))
+    several = list(networks(np.random.default_rng(1), 8))
     p, s = np.stack([padded(starts) for starts, _ in several], axis=1)
     rates = np.array([params.alpha_p for _, params in several])
     wanted = jax.jit(jax.vmap(cosine.survivors))(p, s, rates)
-    for i, found in enumerate(together(*several, time=1e4)):
+    for i, found in enumerate(together(*several, time=1e3)):
         lives, m = np.array(found["fate"]["lives"]), found["fate"]["m"]
         assert np.array_equal(lives, wanted[0][i][: len(lives)])
         assert m == pytest.approx(float(wanted[1][i]), rel=1e-12)
@@ -124,6 +124,17 @@ def test_the_past_of_a_network_leads_to_its_starts(together):
     for (starts, _), found in zip(several, together(*again, time=1.0), strict=True):
         ends = [[run["forward"][x][-1] for x in "ps"] for run in found["runs"]]
         assert np.allclose(ends, starts, rtol=1e-4, atol=1e-4)
+
+
+def test_few_modes_move_as_without_those_that_pad_them(node, script, key):
+    p, w = jax.random.uniform(key, (2, 5))
+    params = Params(alpha_p=2.0, sigma2=0.3)
+    wanted = equations._cosine_modes(Modes(p=p, w=w, wa=w), params)
+    rates = "cosine_modes(weights(padded(p), padded(w)), params)"
+    found = node(script, rates, p=p, w=w, params=vars(params))
+    for name in ("p", "w"):
+        assert np.allclose(found[name][:5], getattr(wanted, name), rtol=1e-12, atol=1e-14)
+        assert not any(found[name][5:])
 
 
 def test_a_mode_of_no_weight_changes_nothing(together):
