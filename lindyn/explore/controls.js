@@ -82,19 +82,22 @@ const splitting = (split) => (state) =>
 
 function showControls(state) {
   const moving = state.regime === "ema";
+  const free = state.regime === "cosine"; // of decay, and of the target's length
   byId("tau").min = moving ? 0 : CONTROLS.tau.low;
   write("tau-meaning", moving ? "target at the start" : CONTROLS.tau.meaning);
   for (const flag of Object.keys(CONTROLS)) showValue(flag, state);
   const shown = {
-    wd: !state.split,
-    "wd-p": state.split,
-    "wd-s": state.split,
+    wd: !state.split && !free,
+    "wd-p": state.split && !free,
+    "wd-s": state.split && !free,
     "alpha-p": state.regime !== "directpred",
+    tau: !free,
     beta: moving,
     eps: state.regime === "directpred",
   };
   for (const [flag, on] of Object.entries(shown)) byId(`row-${flag}`).hidden = !on;
   byId("split").checked = state.split;
+  byId("split").parentElement.hidden = free;
   byId("preset").value = state.preset;
   for (const radio of document.getElementsByName("regime")) {
     radio.checked = radio.value === state.regime;
@@ -129,10 +132,20 @@ function showWords(state, found) {
     text.split(/ (?=--)/).flatMap((part) => [element("span", {}, part), " "]),
   );
   byId("command-row").hidden = !line || state.params.sigma2 < 0; // as of some runs
-  const closed = state.regime === "directpred";
-  const invariant = closed || state.params.eta_p === state.params.eta_s;
-  const parabola = invariant ? "the parabola s = p²/α_p" : "the parabola, not invariant now";
-  write("line-title", closed ? "ds/dt over s, where p = √s + ε" : `dp/dt on ${parabola}`);
+  const network = state.regime === "cosine";
+  const equal = "One mode among equal ones, from the command line:";
+  write("command-title", network ? equal : "This picture, from the command line:");
+  write("line-title", lineTitle(state));
+  write("third", network ? "m" : "τ");
+  write("margin-name", network ? "Cosine of prediction and target" : "Eigenvalue of K");
+  write("margin-title", network ? "" : ": the mode aligns where it is positive");
+}
+
+function lineTitle({ regime, params }) {
+  if (regime === "directpred") return "ds/dt over s, where p = √s + ε";
+  if (regime === "cosine") return "dp/dt on the parabola s = p²/α_p, where m is kept";
+  const invariant = params.eta_p === params.eta_s;
+  return `dp/dt on the parabola${invariant ? " s = p²/α_p" : ", not invariant now"}`;
 }
 
 // Legend: what is in the plane now.
@@ -160,10 +173,12 @@ function showLegend(state, found) {
     stable: resting.some((line) => line.attracts),
     unstable: resting.some((line) => !line.attracts),
   };
+  const network = state.regime === "cosine";
   const { eta_p, eta_s } = state.params;
-  const free = eta_p === eta_s ? "s = p²/α_p, invariant" : "s = p²/α_p";
+  const free = network || eta_p === eta_s ? "s = p²/α_p, invariant" : "s = p²/α_p";
   const curve = state.regime === "directpred" ? "p = √s + ε" : free;
-  const named = { basin: state.regime === "ema" ? "collapses at this τ" : "collapses" };
+  const basins = { ema: "collapses at this τ", cosine: "dies where m is kept" };
+  const named = { basin: basins[state.regime] ?? "collapses" };
   const kinds = Object.keys(given.marks).filter((name) =>
     fixed.kind.includes(KINDS.indexOf(name)),
   );
@@ -173,6 +188,7 @@ function showLegend(state, found) {
       named[layer] ?? text,
     ]),
     [sample("parabola"), curve],
+    ...(found.fate?.m ? [[sample("m"), "m at this moment"]] : []),
     ...kinds.map((kind) => [shape(given.marks[kind]), kind]),
     ...STARTS.filter(([dies]) => found.runs.some((run) => run.collapses === dies)).map(
       ([, look, text]) => [shape(look), text],

@@ -186,18 +186,23 @@ function drawNow(runs, { now, window }) {
   return markers(now > 0 ? runs.map(dot) : [], window);
 }
 
+// A network's m of this moment.
+function drawM(runs, { now, window }) {
+  const m = runs[0]?.forward.m ? at(runs[0].forward, "m", now) : NaN;
+  return within(m, window.x) ? { x: [m, m], y: window.y } : { x: [], y: [] };
+}
+
 function drawLine(found, { regime }) {
   const { x, y } = found.line;
   const sizes = y.map(Math.abs).sort((a, b) => a - b);
   const top = 2.5 * sizes[Math.floor(0.7 * sizes.length)] || 1;
   const range = { x: [x[0], x[x.length - 1]], y: [-top, top] };
   const name = regime === "directpred" ? "s" : "p";
+  const rate = regime === "cosine" ? "dp/dt · m/κ" : `d${name}/dt`;
   const zero = found.fixed.p.map(() => 0);
   const { below, left } = figures.line.view.model;
-  if (below[0].axis_label !== name) {
-    below[0].axis_label = name;
-    left[0].axis_label = `d${name}/dt`;
-  }
+  label(below[0], name);
+  label(left[0], rate);
   const end = Math.min(Math.max(found.edge_on_parabola, range.x[0]), range.x[1]);
   return {
     range,
@@ -210,17 +215,28 @@ function drawLine(found, { regime }) {
   };
 }
 
-function drawTimes(runs, { time, window }) {
-  const each = (name) => joined(runs.map(({ forward }) => [forward.t, forward[name]]));
-  const [p, s, tau, margin] = ["p", "s", "tau", "margin"].map(each);
+// Of a network m and the cosine stand in the place of tau and the margin.
+function drawTimes(runs, { regime, time, window }) {
+  const network = regime === "cosine";
+  const each = (name) =>
+    joined(runs.map(({ forward }) => [forward.t, forward[name] ?? forward.t.map(() => NaN)]));
+  const [p, s] = ["p", "s"].map(each);
+  const [tau, margin] = (network ? ["m", "cosine"] : ["tau", "margin"]).map(each);
   const x = [0, time];
+  const shown = network ? [0.1] : [1, ...tau.y]; // m has poles
+  label(figures.course.view.model.left[0], network ? "p, s, m" : "p, s, τ");
+  label(figures.margin.view.model.left[0], network ? "cosine · (1 + σ²)" : "eigenvalue of K");
   return {
     layers: { course: { p, s, tau }, margin: { margin, zero: { x, y: [0, 0] } } },
     ranges: {
-      course: { x, y: spread([0, 1, ...p.y, ...s.y, ...tau.y], 2 * Math.max(1, ...window.y)) },
+      course: { x, y: spread([0, ...shown, ...p.y, ...s.y], 2 * Math.max(1, ...window.y)) },
       margin: { x, y: spread([0, 0.1, ...margin.y]) },
     },
   };
+}
+
+function label(axis, text) {
+  if (axis.axis_label !== text) axis.axis_label = text;
 }
 
 // The range of numbers, with room, and not of what runs beyond `most`.

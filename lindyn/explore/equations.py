@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import jacfwd
 from jax.tree_util import Partial
 
-from lindyn import fields, flow, portrait, stability, theory
+from lindyn import cosine, fields, flow, portrait, stability, theory
 from lindyn.explore.javascript import translate
-from lindyn.fields import Modes, Params, Plane
+from lindyn.explore.presets import MOST_STARTS
+from lindyn.fields import Correlations, Modes, Params, Plane
 from lindyn.predictors import Power
 
 
@@ -18,11 +19,13 @@ PARAMS = Params(eta=0.1)
 RULE = Power(a=0.5, eps=0.1, c=0.0)
 PLANE = Plane(p=0.5, s=0.5)
 MODE = Modes(p=0.5, w=0.5, wa=0.5)
+WEIGHTS = jnp.full(MOST_STARTS, 0.5)  # of a network: those of fewer modes end in zeros
+NETWORK = Modes(p=WEIGHTS, w=WEIGHTS, wa=WEIGHTS)
 
 
 def source() -> str:
-    """One function each, by the names of `FUNCTIONS`, and `KINDS` of fixed points."""
-    kinds = f"const KINDS = {json.dumps(stability.KINDS)};"
+    """One function each, by the names of `FUNCTIONS`; `KINDS` of fixed points, and `WIDTH`."""
+    kinds = f"const KINDS = {json.dumps(stability.KINDS)};\nconst WIDTH = {MOST_STARTS};"
     each = [translate(name, function, *args) for name, (function, *args) in FUNCTIONS.items()]
     return "\n".join([kinds, *each, ""])
 
@@ -50,6 +53,18 @@ def _jacobian(y, params):
     return rows.p, rows.s
 
 
+def _cosine_modes(y, params):
+    return fields.cosine_modes(
+        0.0, y, (params, Correlations(same=1 + params.sigma2, across=1.0))
+    )
+
+
+def _cosine(y):
+    """C/(N_q N_z) over 1/(1 + sigma2), the most it can be: `fields.cosine_modes` ascends it."""
+    lengths = jnp.sqrt(jnp.sum(jnp.square(y.p * y.w)) * jnp.sum(jnp.square(y.wa)))
+    return jnp.sum(y.p * y.w * y.wa) / lengths
+
+
 def _along(y, args):
     names = ("params", "sign", "span_x", "span_y", "rest")
     field = Partial(portrait.in_log_s, fields.modes_fixed_tau)
@@ -73,6 +88,10 @@ FUNCTIONS: dict[str, tuple[Callable, Any, *tuple[Any, ...]]] = {
     "modes_of": (lambda p, s, tau: Modes.of(p=p, s=s, tau=tau), 0.5, 0.5, 0.5),
     "modes_s": (lambda y: y.s, MODE),
     "modes_tau": (lambda y: y.tau, MODE),
+    "cosine_modes": (_cosine_modes, NETWORK, PARAMS),
+    "cosine": (_cosine, NETWORK),
+    "cosine_goal": (cosine.goal, WEIGHTS, WEIGHTS),
+    "survivors": (cosine.survivors, WEIGHTS, WEIGHTS, 0.5),
     "parabola": (lambda p, params: fields.parabola(0.0, p, params), 0.5, PARAMS),
     "growth": (fields.growth, 0.5, PARAMS),
     "predictor": (lambda s, rule: rule(s), 0.5, RULE),

@@ -159,13 +159,8 @@ function resting(params, window, xs) {
 function launch(regime, params, rule, start, horizon, window, known = {}) {
   const flow = FLOWS[regime](params, rule, start);
   const distance = distanceFrom(window);
-  const pieces = (y, next) => {
-    const [a, b] = [flow.see(y), flow.see(next)];
-    if (distance(a) > BOUND && distance(b) > BOUND) return 1;
-    const x = (b.p - a.p) / (window.x[1] - window.x[0]);
-    return Math.ceil(Math.hypot(x, (b.s - a.s) / (window.y[1] - window.y[0])) / STRETCH) || 1;
-  };
-  const how = { ...flow.how, pieces };
+  const cuts = cutsIn(window);
+  const how = { ...flow.how, pieces: (y, next) => cuts(flow.see(y), flow.see(next)) };
   const ahead = integrate(flow.field, flow.y0, horizon, { ...how, longest: horizon / 150 });
   const forward = { t: ahead.t, p: [], s: [], tau: [], margin: [] };
   for (const { p, s, tau } of ahead.y.map(flow.see)) {
@@ -194,7 +189,18 @@ function distanceFrom({ x, y }) {
   return ({ p, s }) => Math.max(beyond(p, x), beyond(s, y));
 }
 
-// How each regime is solved: the field, its state at the start, and what is seen of a state.
+// Into how many pieces the way from one place to the next is cut for drawing.
+function cutsIn(window) {
+  const distance = distanceFrom(window);
+  return (a, b) => {
+    if (distance(a) > BOUND && distance(b) > BOUND) return 1;
+    const x = (b.p - a.p) / (window.x[1] - window.x[0]);
+    return Math.ceil(Math.hypot(x, (b.s - a.s) / (window.y[1] - window.y[0])) / STRETCH) || 1;
+  };
+}
+
+// How each regime of lone modes is solved: the field, its state at the start, and what is seen
+// of a state.
 const FLOWS = {
   fixed(params, rule, [p, s]) {
     const see = (y) => ({ p: y.p, s: Math.exp(y.log_s), tau: params.tau });

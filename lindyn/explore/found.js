@@ -5,12 +5,25 @@ const ARROWS = 13; // a side
 
 // Keeps the parts of `last` that the change from it leaves as they are, and those objects.
 function explored(state, last) {
+  if (state.regime === "cosine") return exploredNetwork(state, last);
   const moving = state.regime === "ema";
   const still = moving ? null : planeAt(state, state.params, last);
   const known = state.regime === "fixed" ? { fixed: still.fixed, arms: still.arms } : {};
   const runs = state.starts.map((start) => launched(state, start, known, last));
   const plane = still ?? planeAt(state, shownParams(state, runs), last);
   return { ...plane, plane, runs, critical: critical_decay(state.params) };
+}
+
+// Under a cosine loss all starts are of one network: each moves with all the others.
+function exploredNetwork(state, last) {
+  const { params, starts, time, window } = state;
+  const fate = fates(starts, params);
+  const plane = planeAt(state, keeping(fate.m, params), last);
+  const key = JSON.stringify([state.regime, params, starts, time, window]);
+  const same = last && last.runs.length && last.runs[0].key === key;
+  const anew = () => together(starts, params, time, window, fate);
+  const runs = same ? last.runs : anew().map((run) => ({ key, ...run }));
+  return { ...plane, plane, fate, runs };
 }
 
 function planeAt(state, params, last) {
@@ -53,7 +66,25 @@ function at(forward, name, time) {
 
 function planeOf(state) {
   const xs = spaced(state.window.x, POINTS);
-  return state.regime === "directpred" ? predictedPlane(state, xs) : freePlane(state, xs);
+  if (state.regime === "directpred") return predictedPlane(state, xs);
+  const still = state.regime === "cosine" && !(state.params.tau > 0);
+  return still ? emptyPlane(state, xs) : freePlane(state, xs);
+}
+
+// Where no mode of a network comes to p > 0 there is no goal for one more.
+function emptyPlane({ params }, xs) {
+  return {
+    xs,
+    fixed: { p: [], s: [], kind: [] },
+    arms: [],
+    edge: xs.map(() => 0),
+    edge_on_parabola: -Infinity,
+    arrows: { x0: [], y0: [], x1: [], y1: [] },
+    nullclines: { p: [], s: [] },
+    resting: [],
+    curve: [xs, xs.map((p) => parabola_s(p, params))],
+    line: { x: xs, y: xs.map(() => NaN) },
+  };
 }
 
 function freePlane({ params, window }, xs) {

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.extend import core
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
@@ -34,6 +35,7 @@ MOVES = {
     "transpose",
     "unstack",
 }
+FOLDS = {"cumsum": "add", "reduce_max": "max", "reduce_sum": "add"}
 CALLS = {"closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit"}
 LINES = {
     "abs": "Math.abs({})",
@@ -69,6 +71,11 @@ LINES = {
     "sub": "{} - {}",
     "tanh": "Math.tanh({})",
 }
+# Of an array's places, by its elements; as in JAX, NaN comes last.
+ORDER = (
+    "{0}.map((_, i) => i).sort((i, j) => isNaN({0}[i]) - isNaN({0}[j])"
+    " || ({0}[i] > {0}[j]) - ({0}[i] < {0}[j]))"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +155,12 @@ class _Writer:
             rows = np.moveaxis(operands[0], eqn.params["axes"][0], -1)
             found = [self._first(rows[index]) for index in np.ndindex(*shape)]
             return [np.array(found, object).reshape(shape)]
+        if name in FOLDS:
+            return [self._folded(eqn, operands[0])]
+        if name == "sort":
+            return self._sorted(eqn, operands)
+        if name == "gather":
+            return [self._gathered(eqn, *operands).reshape(shape)]
         write = np.frompyfunc(self._rule(eqn), len(operands), 1)
         return [np.asarray(write(*operands), object).reshape(shape)]
 
@@ -198,6 +211,37 @@ class _Writer:
         if old.kind == "f" and new.kind in "iu":
             return lambda x: self.line("Math.trunc({})", x)
         return lambda x: x
+
+    def _folded(self, eqn, x):
+        """Along an axis from the first element on: the last value, or all of them."""
+        form, params = LINES[FOLDS[eqn.primitive.name]], eqn.params
+        fold = np.frompyfunc(lambda *pair: self.line(form, *pair), 2, 1)
+        if eqn.primitive.name == "cumsum":
+            flip = lambda x: np.flip(x, params["axis"]) if params["reverse"] else x
+            return flip(fold.accumulate(flip(x), params["axis"], object))
+        for axis in sorted(params["axes"], reverse=True):
+            x = np.asarray(fold.reduce(x, axis, object), object)
+        return x
+
+    def _sorted(self, eqn, operands):
+        if operands[0].ndim > 1 or eqn.params["num_keys"] > 1:
+            raise Untranslatable("no JavaScript for the operation sort of more than one list")
+        order = self.line(ORDER, self._array(operands[0]))
+        places = [self.line(f"{{}}[{i}]", order) for i in range(operands[0].size)]
+        return [self._at(operand, np.array(places, object)) for operand in operands]
+
+    def _gathered(self, eqn, operand, places):
+        if operand.ndim > 1 or eqn.params["mode"] != lax.GatherScatterMode.FILL_OR_DROP:
+            raise Untranslatable("no JavaScript for the operation gather but from a list")
+        return self._at(operand, places)
+
+    def _at(self, operand, places):
+        array = self._array(operand)
+        each = [self.line("{}[{}] ?? NaN", array, i) for i in places.ravel()]
+        return np.array(each, object).reshape(places.shape)
+
+    def _array(self, x):
+        return self.line(f"[{', '.join(['{}'] * x.size)}]", *x)
 
     def _first(self, row):
         """The argmax of booleans: the first that holds, and 0 if none does."""

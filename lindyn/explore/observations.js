@@ -6,6 +6,7 @@ const SHOWN = {
   fixed: [1, 2, 3, 4, 5, 6, 7, 10],
   ema: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
   directpred: [4, 5, 10],
+  cosine: [],
 };
 
 // The paper's numbered observations that the setting shows, with its numbers.

@@ -44,11 +44,6 @@ function drawRun({ record, window }) {
 // The window with room for all that the run's modes do.
 function withRun({ x, y }) {
   if (!given.run) return { x, y };
-  const reach = ([low, high], values) => {
-    const finite = values.flat().filter(Number.isFinite);
-    const [least, most] = [Math.min(low, ...finite), Math.max(high, ...finite)];
-    const room = 0.03 * (most - least);
-    return [least < low ? least - room : low, most > high ? most + room : high];
-  };
+  const reach = (range, values) => holding(range, values.flat().filter(Number.isFinite));
   return { x: reach(x, given.run.p), y: [Math.max(y[0], 0), reach(y, given.run.s)[1]] };
 }

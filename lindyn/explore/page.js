@@ -77,6 +77,7 @@ function redraw() {
   }
   if (anew("now", state.now) || moved) {
     changed.plane.dots = drawNow(found.runs, state);
+    changed.plane.m = drawM(found.runs, state);
     for (const [name, { y }] of Object.entries(drawn.times.ranges)) {
       changed[name].now = { x: [state.now, state.now], y };
     }

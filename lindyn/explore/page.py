@@ -18,6 +18,7 @@ HERE = pathlib.Path(__file__).parent
 SCRIPTS = (
     "solve.js",
     "flow.js",
+    "network.js",
     "words.js",
     "observations.js",
     "state.js",

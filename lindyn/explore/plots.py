@@ -83,6 +83,7 @@ def _plane():
     _curve(fig, "p", "blue", 1.6, [11, 4])
     _curve(fig, "s", "green", 1.6, [9, 3, 2, 3])
     _curve(fig, "separatrix", "red", 2.6)
+    _curve(fig, "m", "purple", 1.8, [2, 2])
     _curve(fig, "stable", "blue", 5)
     _curve(fig, "unstable", "red", 5, [2, 3])
     _points(fig, "fixed")

@@ -21,8 +21,10 @@ Name = Literal[
     "simsiam",
     "ema",
     "directpred",
+    "cosine",
+    "cosine-slow",
 ]
-Regime = Literal["fixed", "ema", "directpred"]
+Regime = Literal["fixed", "ema", "directpred", "cosine"]
 MOST_STARTS = 24
 
 
@@ -35,7 +37,7 @@ class Config:
     beta: float = 0.4  # rate of the target's EMA
     sigma2: float = 0.0  # variance that the augmentation adds
     tau: float = 1.0  # Wa = tau W: held fixed, or with --regime ema where it starts
-    regime: Regime = "fixed"  # of target and predictor
+    regime: Regime = "fixed"  # of target, predictor and loss; "cosine": starts are one network
     eps: float = 0.1  # DirectPred's p = sqrt(s) + eps
     start: tuple[float, ...] = (0.1, 0.9, 0.6, 0.08, -0.3, 0.5, -0.35, 0.05)
     """Where trajectories start: p and s of each in turn."""
@@ -64,6 +66,17 @@ PRESETS = {
     "directpred": Config(
         preset="directpred", wd=0.04, regime="directpred", start=(0.0, 0.02, 0.0, 1.2)
     ),
+    "cosine": Config(
+        preset="cosine",
+        regime="cosine",
+        start=(0.25, 0.5, 0.5, 0.35, 0.8, 0.55, 1.15, 0.08, 0.9, 0.1),
+    ),
+    "cosine-slow": Config(
+        preset="cosine-slow",
+        regime="cosine",
+        alpha_p=0.1,
+        start=(0.1, 0.2, 0.45, 0.25, 0.5, 0.3, 0.6, 0.5),
+    ),
 }
 MENU = {
     "Figures 3 and 4": {
@@ -80,6 +93,10 @@ MENU = {
         "simsiam": "SimSiam: target = encoder",
         "ema": "EMA, from zero (Fig. 5)",
         "directpred": "DirectPred",
+    },
+    "Cosine loss": {
+        "cosine": "modes compete",
+        "cosine-slow": "one takes all",
     },
 }
 

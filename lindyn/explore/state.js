@@ -6,6 +6,7 @@ const REGIMES = {
   fixed: "fixed target",
   ema: "EMA target",
   directpred: "DirectPred",
+  cosine: "cosine loss",
 };
 
 // What a slider moves. `least` and `most` are the limits of `lindyn phase`, `low` and `high`
@@ -77,7 +78,8 @@ const merge = (state, changes) => {
   if (asked.length && !asked.includes("preset")) next.preset = "";
   if (next.regime !== "ema" && next.params.tau === 0) next.params.tau = 1;
   if (next.params.eta_p !== next.params.eta_s) next.split = true;
-  if (changes.window && changes.fitted === undefined) next.fitted = false;
+  const shifts = changes.starts && next.regime === "cosine"; // the window would follow the hand
+  if ((changes.window || shifts) && changes.fitted === undefined) next.fitted = false;
   const auto = fitted(next);
   const { x, y } = next.fitted ? auto : next.window;
   next.window = { x: x ?? auto.x, y: y ?? auto.y };
@@ -85,11 +87,30 @@ const merge = (state, changes) => {
   return next;
 };
 
-// The window that shows all fixed points, of a moving target those where it ends.
-const fitted = ({ regime, params }) => {
+// The window that shows all fixed points, of a moving target those where it ends, and of a
+// network where its modes are at first and in the end.
+const fitted = ({ regime, params, starts }) => {
+  if (regime === "cosine") return withRun(withNetwork(starts, params));
   if (regime === "ema") return withRun(window({ ...params, tau: 1 }));
   const predicted = { ...params, alpha_p: 1, eta_p: params.eta_s };
   return withRun(window(regime === "fixed" ? params : predicted));
+};
+
+const withNetwork = (starts, params) => {
+  const { lives, m } = fates(starts, params);
+  const goal = m > 0 ? m : 1;
+  const ends = starts.filter((_, i) => lives[i] && m > 0);
+  const rest = ends.map(([p, s]) => parabola_s(m, params) + invariant(p, s, params));
+  const { x, y } = window(keeping(goal, params));
+  const [p, s] = [starts.map(([p]) => p), starts.map(([, s]) => s)];
+  return { x: holding(x, p), y: [y[0], holding(y, [...s, ...rest])[1]] };
+};
+
+// The range with room for all of `values`.
+const holding = ([low, high], values) => {
+  const [least, most] = [Math.min(low, ...values), Math.max(high, ...values)];
+  const room = 0.03 * (most - least);
+  return [least < low ? least - room : low, most > high ? most + room : high];
 };
 
 const short = (x) => String(Number(x.toPrecision(6)));
@@ -131,7 +152,7 @@ const understood = (flag, text, regime) => {
   const numbers = text.split(",").map((word) => (word.trim() ? Number(word) : NaN));
   const axis = { "p-range": "x", "s-range": "y" }[flag];
   if (flag === "regime") return Object.hasOwn(REGIMES, text) && { regime: text };
-  if (flag === "start") return starts(text) && { starts: starts(text) };
+  if (flag === "start") return starts(text) && { starts: starts(text), fitted: true };
   if (axis) return drawable(numbers, axis === "y") && { range: { [axis]: numbers } };
   const known = Object.hasOwn(CONTROLS, flag) && numbers.length === 1;
   const split = flag === "wd-p" || flag === "wd-s" ? { split: true } : {};

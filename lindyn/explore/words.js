@@ -41,10 +41,16 @@ function factsOf(state, found = {}) {
     fixed: fixed_points(params),
     share: state.regime === "fixed" ? found.share : undefined,
     runs: found.runs ?? [],
+    fate: found.fate,
   };
 }
 
-const VERDICTS = { fixed: ofFixedTarget, ema: ofMovingTarget, directpred: ofClosedForm };
+const VERDICTS = {
+  fixed: ofFixedTarget,
+  ema: ofMovingTarget,
+  directpred: ofClosedForm,
+  cosine: ofNetwork,
+};
 
 function ofFixedTarget(facts) {
   const { params, fixed, high, low, critical, decay, name } = facts;
@@ -201,6 +207,56 @@ function ofClosedForm(facts) {
   };
 }
 
+function ofNetwork({ state, params, fate = fates(state.starts, params) }) {
+  const { starts } = state;
+  const { lives, m, rests, opposed } = fate;
+  const living = lives.filter(Boolean).length;
+  const blind =
+    "A cosine does not see how long prediction and target are: τ has no part, one weight decay " +
+    "of both networks shrinks all modes alike and changes no fate, and σ² only slows time.";
+  const always = { verdict: "A cosine loss: the modes of one network compete.", why: blind };
+  if (!starts.length) {
+    return { ...always, why: `Click in the plane: all modes there are of one network. ${blind}` };
+  }
+  if (!living || m === 0) {
+    const what = living ? "p is 0 in every mode" : "No mode has s above 0";
+    return { ...always, verdict: `${what}: the prediction is zero, and has no cosine.` };
+  }
+  const end = `p = m = ${three(m)}`;
+  const worst = m < 0 ? " There the loss is at its largest." : "";
+  if (rests) {
+    const verdict =
+      living > 1
+        ? `All modes have one p, so that nothing moves: ${end}.`
+        : `One mode alone does not move: ${end}.`;
+    const more = living > 1 ? "" : "A second one would compete with it. ";
+    return { verdict: verdict + worst, why: more + blind };
+  }
+  const sums = [starts.map(([p]) => p * p), starts.map(([, s]) => s)].map((each) =>
+    three(each.reduce((sum, x) => sum + x, 0)),
+  );
+  const kept =
+    `P = Σp² = ${sums[0]} and S = Σs = ${sums[1]} do not change, and each mode keeps its ` +
+    `c = s − p²/α_p.`;
+  if (opposed) {
+    return {
+      verdict: `No mode comes to p > 0: one takes all of S, and ends at ${end}.${worst}`,
+      why: `All modes that move have p < 0 and s < p²/α_p. ${kept} ${blind}`,
+    };
+  }
+  const dead = starts.length - living;
+  const all = living === 2 ? "Both" : `All ${living}`;
+  const which = dead ? `${living} of ${starts.length}` : all;
+  const live = living > 1 ? "live and end" : "lives and ends";
+  const rest = dead > 1 ? "; the others die" : dead ? "; the other dies" : "";
+  return {
+    verdict: `${which} modes ${live} at ${end}${rest}.`,
+    why:
+      `${kept} While m > 0, a mode gains of S if 0 < p < m, and loses if p > m; one with ` +
+      `p < 0 and s < p²/α_p dies. ${blind}`,
+  };
+}
+
 function complex(real, imag) {
   if (imag === 0) return three(real);
   return `${three(real)} ${imag < 0 ? "−" : "+"} ${three(Math.abs(imag))}i`;
@@ -210,6 +266,7 @@ function complex(real, imag) {
 function pointer(state, p, s, found = {}) {
   if (!(s >= 0)) return "F has no negative eigenvalues: s is at least 0.";
   const { regime, params, rule, window } = state;
+  if (regime === "cosine") return pointerOfNetwork(p, s, params);
   const closed = regime === "directpred";
   const at = closed ? predictor(s, rule) : p;
   const rates = modes_fixed_tau({ p: at, s }, params);
@@ -226,11 +283,29 @@ function pointer(state, p, s, found = {}) {
   ].join("; ");
 }
 
-// The command that draws the same picture; of a moving target the one at `tau`.
+// Of one more mode, so weak that the others keep their m: `params.tau`.
+function pointerOfNetwork(p, s, params) {
+  const { tau: m } = params;
+  const here = `p = ${three(p)}, s = ${three(s)}`;
+  if (!(m > 0)) return `${here}: no mode ends at p > 0, so that none here has a goal.`;
+  const gains = p > 0 && p < m ? "gains" : p === 0 || p === m ? "keeps" : "loses";
+  const dies = s <= basin_edge_without_decay(p, params);
+  return (
+    `${here}: while many others keep m = ${three(m)}, a mode here ${gains} s, and ` +
+    `${dies ? "dies" : "survives"} in the end. A start here moves m too.`
+  );
+}
+
+// The command that draws the same picture; of a moving target the one at `tau`; of a network
+// that of one mode among as many.
 function command(state, tau = state.params.tau) {
-  const { regime, params, window } = state;
-  if (regime === "directpred") return "";
+  const { regime, params, window, starts } = state;
+  if (regime === "directpred" || (regime === "cosine" && starts.length < 2)) return "";
   const words = ["python", "-m", "lindyn.phase"];
+  if (regime === "cosine") {
+    const rate = params.alpha_p === 1 ? [] : ["--alpha-p", plain(params.alpha_p)];
+    return [...words, ...rate, "--plane", "cosine", "--modes", starts.length].join(" ");
+  }
   const flag = (name, value, usual) => {
     if (value !== usual) words.push(`--${name}`, plain(value));
   };

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from lindyn.explore import equations
+
 
 # JSON has no NaN and no infinities: they travel as strings.
 RUN = """
@@ -16,6 +18,12 @@ const said = JSON.parse(require("fs").readFileSync(0, "utf8"), unwritten);
 const of = new Function(...Object.keys(said.data), said.source + ";\\nreturn " + said.wanted);
 console.log(JSON.stringify(of(...Object.values(said.data)), written));
 """
+
+
+@pytest.fixture(scope="session")
+def source():
+    """The page's equations."""
+    return equations.source()
 
 
 @pytest.fixture(scope="session")

@@ -351,6 +351,44 @@ def test_with_an_ema_the_plane_is_that_of_the_moment(tab):
     assert taus[0] < taus[1] < taus[2] and taus[0] == pytest.approx(state(tab)["params"]["tau"])
 
 
+def test_all_starts_of_a_cosine_are_one_network(tab):
+    tab.locator("input[name=regime][value=cosine]").check()
+    settle(tab)
+    for name in ("wd", "tau", "beta", "eps"):
+        assert not tab.locator(f"#{name}").is_visible()
+    assert not tab.locator("#split").is_visible() and tab.locator("#sigma2").is_visible()
+    ends = lambda: np.array(found(tab, "runs.map(({forward: {p, s}}) => [p.at(-1), s.at(-1)])"))
+    window, before, starts = state(tab)["window"], ends(), state(tab)["starts"]
+    seen = tab.locator("#course").screenshot()
+    tab.mouse.move(*at(tab, *starts[1]))
+    tab.mouse.down()
+    tab.mouse.move(*at(tab, 0.4, 0.8), steps=5)
+    tab.mouse.up()
+    settle(tab)
+    others = [0, 2, 3]
+    assert [state(tab)["starts"][i] for i in others] == [starts[i] for i in others]
+    moved = np.abs(ends() - before).max(axis=1)
+    assert min(moved[[0, 2]]) > 1e-2 and moved[3] < 1e-6  # where it dies, its c says
+    assert tab.locator("#course").screenshot() != seen
+    assert state(tab)["window"] == window  # it does not follow the hand
+    tab.locator("#undo").click()
+    settle(tab)
+    p, s = np.array(state(tab)["starts"]).T
+    lives, m = ld.cosine.survivors(jnp.asarray(p), jnp.asarray(s), 1.0)
+    assert found(tab, "fate") == dict(lives=lives.tolist(), m=pytest.approx(float(m)))
+    tab.locator("#fit").click()
+    tab.wait_for_timeout(400)
+    (x, y), kept = (state(tab)["window"][name] for name in "xy"), state(tab)["starts"]
+    assert x[0] < float(m) < x[1] and all(s < y[1] for _, s in ends())
+    tab.reload()
+    tab.wait_for_selector("html[data-ready]", state="attached")
+    assert state(tab)["starts"] == kept and state(tab)["regime"] == "cosine"
+    assert state(tab)["window"] == dict(x=pytest.approx(x), y=pytest.approx(y))
+    tab.locator("#clear").click()
+    settle(tab)
+    assert found(tab, "runs") == [] and not tab.locator("#command-row").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ("light", "dark"))
 def test_light_and_dark(visit, file, scheme):
     tab = visit(file, color_scheme=scheme, **DESKTOP)

@@ -10,7 +10,6 @@ import pytest
 from jax.tree_util import Partial
 
 from lindyn import ensemble, explore, fields, flow, portrait, theory
-from lindyn.explore import equations
 from lindyn.fields import Modes, Params, Plane
 from lindyn.flow import Window
 from lindyn.predictors import Power
@@ -54,9 +53,9 @@ LAUNCH = """cases.map(({regime, params, start, time, window}) =>
 
 
 @pytest.fixture(scope="module")
-def script():
+def script(source):
     texts = [(HERE / name).read_text(encoding="utf-8") for name in ("solve.js", "flow.js")]
-    return "\n".join([equations.source(), *texts])
+    return "\n".join([source, *texts])
 
 
 @pytest.fixture(scope="module")

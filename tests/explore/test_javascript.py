@@ -75,16 +75,14 @@ def like(key, example, case):
         parts = zip(keys, example.items(), strict=True)
         return {name: like(each, x, case) for each, (name, x) in parts}
     leaves, structure = jax.tree.flatten(example)
-    drawn = jr.uniform(key, (len(leaves),), minval=-0.2 if case % 3 else 0.05, maxval=1.5)
+    sizes = [np.size(leaf) for leaf in leaves]
+    drawn = jr.uniform(key, (sum(sizes),), minval=-0.2 if case % 3 else 0.05, maxval=1.5)
     if len(leaves) > 1 or case % 3 == 0:
         drawn = jnp.abs(drawn)
-    drawn = jax.tree.unflatten(structure, [float(x) for x in drawn])
+    parts = np.split(drawn, np.cumsum(sizes)[:-1])
+    shaped = [part.reshape(np.shape(x)) for part, x in zip(parts, leaves, strict=True)]
+    drawn = jax.tree.unflatten(structure, [x if x.ndim else float(x) for x in shaped])
     return Power(a=drawn.a, c=drawn.c) if isinstance(drawn, Power) and case % 2 else drawn
-
-
-@pytest.fixture(scope="module")
-def source():
-    return equations.source()
 
 
 @pytest.mark.parametrize("name", equations.FUNCTIONS)
@@ -138,12 +136,26 @@ OPERATIONS = {
     "moves": lambda x: jnp.stack([x, 2 * x, 3 * x])[::-1].reshape(3, 1).T[:, 1:],
     "matrix": lambda x: jnp.concatenate([jnp.eye(2) * x, jnp.ones((1, 2))]),
     "split": lambda x: jnp.split(jnp.stack([x, x + 1, x + 2, x + 3]), 2),
+    "sums": lambda x: _sums(jnp.stack(_rows(x)[1:] + _rows(1 - x)[1:])),
+    "order": lambda x: [jnp.sort(row) for row in _rows(x)] + [jnp.argsort(_rows(x)[1])],
+    "places": lambda x: jnp.take_along_axis(
+        _rows(x)[0], (x > 0) + jnp.arange(2), axis=-1, mode="fill"
+    ),
     "derivative": jax.grad(lambda x: jnp.exp(-(x**2)) * x),
     "compiled": jax.jit(lambda x: jax.jit(jnp.exp)(x) + 1),
     "custom": lambda x: jax.nn.relu(x),
     "complex": lambda x: [jnp.real(lax.complex(x, 2 * x)), jnp.imag(lax.complex(x, 2 * x))],
     "dictionary": lambda x: {"a": x, "b": (x, [2 * x])},
 }
+
+
+def _rows(x):
+    """One with NaN, and one with a tie."""
+    return jnp.stack([x, jnp.sqrt(x), 1 - x, 0 * x]), jnp.stack([x, 0.5 - x, x, 0.3 + 0 * x])
+
+
+def _sums(y):
+    return [y.sum(), y.max(1), y.cumsum(0), lax.cumsum(y, 1, reverse=True)]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -171,7 +183,14 @@ def test_nothing_is_computed_twice_or_for_nothing():
 
 
 @pytest.mark.parametrize(
-    "function", (jnp.cumsum, jnp.sort, lambda x: lax.fori_loop(0, 3, lambda i, x: 2 * x, x))
+    "function",
+    (
+        jnp.cumprod,
+        lambda x: jnp.sort(jnp.outer(x, x), axis=0),
+        lambda x: jnp.lexsort((x, -x)),
+        lambda x: jnp.outer(x, x)[jnp.argsort(x)],
+        lambda x: lax.fori_loop(0, 3, lambda i, x: 2 * x, x),
+    ),
 )
 def test_what_cannot_be_said_is_refused(function):
     with pytest.raises(Untranslatable, match="no JavaScript for"):

@@ -42,6 +42,18 @@ def test_the_same_command_gives_the_same_bytes(made, tmp_path):
     assert (tmp_path / "x.html").read_text() == made
 
 
+def test_a_network_of_given_modes(capsys, tmp_path):
+    path = tmp_path / "x.html"
+    words = ["--regime", "cosine", "--start", "0.2", "0.3", "0.9", "0.1", "--out", str(path)]
+    assert main(words) == 0
+    state = given(path.read_text())["state"]
+    assert state["regime"] == "cosine" and state["starts"] == [[0.2, 0.3], [0.9, 0.1]]
+    capsys.readouterr()
+    assert main(["--regime", "cosine", "--start", *["0.1"] * 50]) == 2
+    error = capsys.readouterr().err
+    assert "at most 24 starts" in error and error.count("\n") == 1
+
+
 def test_the_page_says_how_it_was_made(made):
     about = re.search(r'<meta name="lindyn" content="([^"]*)">', made)
     assert about

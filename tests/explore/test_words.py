@@ -5,12 +5,12 @@ import re
 import shlex
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
 
-from lindyn import explore, phase, portrait, theory
-from lindyn.explore import equations
+from lindyn import cosine, explore, phase, portrait, theory
 from lindyn.fields import Params
 
 
@@ -32,14 +32,25 @@ WORDS = """cases.map(state => {
   };
 })
 """
+OF_NETWORKS = """cases.map(state => {
+  const {starts, params} = state;
+  const {m} = fates(starts, params);
+  const at = pointer({...state, params: keeping(m, params)}, 0.3, 0.2);
+  return {...words(state), pointer: at, command: command(state), m};
+})
+"""
 KEYS = ("alpha_p", "beta", "eta_p", "eta_s", "sigma2", "tau")
 
 
 @pytest.fixture(scope="module")
-def said(node):
-    names = ("solve.js", "flow.js", "words.js", "observations.js")
+def script(source):
+    names = ("solve.js", "flow.js", "network.js", "words.js", "observations.js")
     texts = [(HERE / name).read_text(encoding="utf-8") for name in names]
-    script = "\n".join([equations.source(), *texts])
+    return "\n".join([source, *texts])
+
+
+@pytest.fixture(scope="module")
+def said(node, script):
     return lambda *states: node(script, WORDS, cases=states)
 
 
@@ -218,6 +229,56 @@ def test_directpred_is_judged_by_its_boost(said):
     assert f"ε = 0.95 is not below p₊* = {three(high)}" in above
     assert none == "No weight decay: no mode with s above 0 collapses, s ends at 1."
     assert "above the critical decay 0.25: every mode collapses" in strong
+
+
+def test_a_network_is_judged_by_its_survivors(node, script):
+    living = ((0.25, 0.5), (0.5, 0.35), (0.8, 0.55))
+    dying = ((1.15, 0.08), (-0.4, 0.1))
+    networks = {
+        "some": living + dying,
+        "one dies": living + dying[:1],
+        "all": living,
+        "one": ((0.3, 0.2), (1.5, 0.05)),
+        "alone": living[:1],
+        "opposite": ((-0.3, 0.05),),
+        "alike": ((0.4, 0.1), (0.4, 0.3)),
+        "opposed": ((-0.5, 0.1), (-0.3, 0.05)),
+        "none": (),
+        "still": ((0.4, 0.0),),
+        "blind": ((0.0, 0.4), (0.0, 0.2)),
+    }
+    states = [state("cosine", starts=starts, alpha_p=0.9) for starts in networks.values()]
+    found = dict(zip(networks, node(script, OF_NETWORKS, cases=states), strict=True))
+    verdict = {name: each["verdict"] for name, each in found.items()}
+    p, s = np.array(networks["some"]).T
+    lives, m = cosine.survivors(jnp.asarray(p), jnp.asarray(s), 0.9)
+    count, end = int(lives.sum()), f"p = m = {three(m)}"
+    assert verdict["some"] == f"{count} of 5 modes live and end at {end}; the others die."
+    assert (
+        verdict["one dies"].startswith("3 of 4 modes live")
+        and "other dies" in verdict["one dies"]
+    )
+    assert verdict["all"].startswith("All 3 modes live and end at p = m = ")
+    assert verdict["one"].startswith("1 of 2 modes lives and ends at p = m = ")
+    assert (
+        f"P = Σp² = {three(np.sum(p**2))} and S = Σs = {three(s.sum())}" in found["some"]["why"]
+    )
+    assert verdict["alone"] == "One mode alone does not move: p = m = 0.25."
+    assert "p = m = −0.3. There the loss is at its largest." in verdict["opposite"]
+    assert verdict["alike"] == "All modes have one p, so that nothing moves: p = m = 0.4."
+    assert verdict["opposed"].startswith("No mode comes to p > 0: one takes all of S")
+    assert "compete" in verdict["none"] and "Click" in found["none"]["why"]
+    assert "No mode has s above 0" in verdict["still"] and "p is 0 in every" in verdict["blind"]
+    for name, each in found.items():
+        assert each["observations"] == []
+        line = (
+            f"python -m lindyn.phase --alpha-p 0.9 --plane cosine --modes {len(networks[name])}"
+        )
+        assert each["command"] == (line if len(networks[name]) > 1 else "")
+        for text in (each["verdict"], each["why"], each["pointer"]):
+            assert text.endswith(".") and not re.search(r"NaN|undefined|null|unknown|  ", text)
+        gains = "gains s, and survives" if each["m"] > 0.3 else "loses s, and survives"
+        assert (gains if each["m"] > 0 else "none here has a goal") in each["pointer"], name
 
 
 def test_the_pointer_tells_rates_alignment_and_fate(said):
