@@ -53,6 +53,17 @@ def edge(p: Weights, m: Numbers, alpha_p: Numbers) -> Array:
     return theory.basin_edge_without_decay(p, Params(alpha_p=alpha_p, tau=m))
 
 
+def rival_edges(p: Numbers, count: Numbers, alpha_p: Numbers) -> tuple[Array, Array]:
+    """In the plane of `fields.cosine_rival`: s up to which the mode dies, and all others above.
+
+    `edge` for m = 1, of the mode, and of each of the others.
+    """
+    p = jnp.asarray(p)
+    others = jnp.sqrt((count - jnp.square(p)) / (count - 1))
+    rest = (count - 1) * edge(others, 1.0, alpha_p)
+    return edge(p, 1.0, alpha_p), count / alpha_p - rest
+
+
 def speeds(P: Numbers, S: Numbers, params: Params) -> tuple[Numbers, Numbers]:
     """Rates at which p_j comes to m, with Wa = W, and with a target that stands still.
 

@@ -296,6 +296,23 @@ def cosine_modes(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Mode
     return mode_pair(t, y, (params, Correlations(same=same, across=across)))
 
 
+def cosine_rival(t: Scalar, y: Plane, args: tuple[Params, Numbers]) -> Plane:
+    """`cosine_modes` of one mode among n, all others alike, with Wa = W (derived).
+
+    Without decay sum p^2 and sum s stay what they are: here n and n/alpha_p, so that p is over
+    its root mean square. The others' weights count as one of w^2 = sum s - s, and their p
+    follows from the sum. A decay of both networks would change no direction in this plane.
+    """
+    params, count = args
+    total = count / params.alpha_p
+    others = jnp.sqrt((count - jnp.square(y.p)) / (count - 1))
+    p = jnp.stack(jnp.broadcast_arrays(y.p, others), axis=-1)
+    w = jnp.sqrt(jnp.stack(jnp.broadcast_arrays(y.s, total - y.s), axis=-1))
+    free = Params(alpha_p=params.alpha_p)
+    dy = cosine_modes(t, Modes(p=p, w=w, wa=w), (free, Correlations(same=1.0, across=1.0)))
+    return Plane(p=dy.p[..., 0], s=2 * w[..., 0] * dy.w[..., 0])
+
+
 def modes_fixed_tau(t: Scalar, y: Plane, params: Params) -> Plane:
     """(11)-(12): dp/dt = alpha_p s g - eta_p p,   ds/dt = 2 p s g - 2 eta_s s.
 

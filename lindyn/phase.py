@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from lindyn import command, portrait, theory
+from lindyn import command, competition, portrait, theory
 from lindyn.command import UsageError, interval, number
 from lindyn.fields import Params
 from lindyn.flow import Window
@@ -18,7 +18,7 @@ from lindyn.flow import Window
 Format = Literal["png", "svg", "pdf", "json"]
 FORMATS = get_args(Format)
 MOST_PANELS = 12
-VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",)}
+VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",), "cosine": ("p", "s")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Config:
     beta: float = 0.4  # rate of the target's EMA, which --plane p-tau shows
     sigma2: float = 0.0  # variance that the augmentation adds
     tau: float = 1.0  # Wa = tau W, held fixed in --plane p-s and p
-    plane: Literal["p-s", "p", "p-tau"] = "p-s"  # p and p-tau are on the parabola
+    plane: Literal["p-s", "p", "p-tau", "cosine"] = "p-s"
+    """p and p-tau are on the parabola. cosine: one mode among equal ones, under that loss."""
+    modes: tuple[int, ...] = (8,)  # of --plane cosine, one number or several: a panel each
     p_range: tuple[float, float] | None = None  # default: all fixed points, with room
     s_range: tuple[float, float] | None = None
     tau_range: tuple[float, float] | None = None
@@ -44,10 +46,13 @@ class Config:
     constants: bool = True  # curves of constant c = s - p^2/alpha_p
     separatrix: bool = True  # stable manifold of the saddle
     basin: bool = True  # what collapses, shaded
-    preset: Literal["fig3", "fig4", "critical", "ema", "split", "window"] | None = None
+    preset: Literal["fig3", "fig4", "critical", "ema", "split", "window", "cosine"] | None = (
+        None
+    )
     """Values to start from; other flags change them. fig3 and fig4: the paper's panels
     (sigma2 and the ranges are ours). critical: across the critical decay. ema: a moving
-    target. split: decay on one side only. window: always aligned, not doomed."""
+    target. split: decay on one side only. window: always aligned, not doomed. cosine: modes
+    compete."""
     format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; and JSON
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with a suffix
     json: bool = False  # print one JSON object instead of the table
@@ -61,6 +66,7 @@ PRESETS = {
     "ema": Config(preset="ema", wd=(0.0, 0.04, 0.2), plane="p-tau"),
     "split": Config(preset="split", wd=(0.1,), wd_s=0.05),
     "window": Config(preset="window", wd=(1 / 9, 0.18, 0.25)),
+    "cosine": Config(preset="cosine", plane="cosine", modes=(2, 8, 64)),
 }
 
 
@@ -72,6 +78,8 @@ def draw(config: Config) -> int:
     """Check, compute, write the figure and its JSON, and print the table."""
     panels = _panels(config)
     ranges = _ranges(config)
+    if config.plane == "cosine":
+        panels = _competing(config, panels[0], ranges)
     if config.show and not import_module("lindyn.plot").can_show():
         raise UsageError("--show: there is no display to open a window on")
     files = command.targets(config.out, "phase", config.format, FORMATS)
@@ -81,6 +89,9 @@ def draw(config: Config) -> int:
         drawn = _computed(config, panels, ranges)
     about = command.provenance("phase", config, PRESETS.get(config.preset or ""))
     summaries = [_summary(panel) for panel in drawn]
+    if config.plane == "cosine":
+        pairs = zip(config.modes, summaries, strict=True)
+        summaries = [{"modes": count, **summary} for count, summary in pairs]
     _write(config, plotting.result(), drawn, about, summaries, files)
     if config.json:
         report = {**about, "panels": summaries, "files": list(files.values())}
@@ -121,6 +132,26 @@ def _panels(config):
     ]
 
 
+def _competing(config, params, ranges):
+    """The numbers of modes and their parameters: decay, tau and sigma2 have no part."""
+    if config.wd != Config.wd or config.wd_p is not None or config.wd_s is not None:
+        raise UsageError(
+            "--wd: a decay of both networks shrinks all modes alike, and changes no share"
+            " under a cosine; its plane has none"
+        )
+    if not 1 <= len(config.modes) <= MOST_PANELS:
+        few = f"1 to {MOST_PANELS} panels fit a page"
+        raise UsageError(f"--modes: {len(config.modes)} values; {few}")
+    for count in config.modes:
+        number("--modes", count, 2, 10_000)
+        p, s = competition.limits(count, params)
+        for flag, ends, most in (("--p-range", ranges["p"], p), ("--s-range", ranges["s"], s)):
+            for end in ends or ():
+                why = f"{count} modes share a sum"
+                number(flag, end, -most if flag == "--p-range" else 0, most, why=why)
+    return [(count, params) for count in config.modes]
+
+
 def _ranges(config):
     shown = VARIABLES[config.plane]
     given = {"p": config.p_range, "s": config.s_range, "tau": config.tau_range}
@@ -142,6 +173,13 @@ def _computed(config, panels, ranges):
         ends = ranges["p"] or portrait.window("p-s", panels[0]).x
         return [portrait.line(params, ends) for params in panels]
     drawn = []
+    if config.plane == "cosine":
+        for count, params in command.progress(panels, "panels"):
+            auto = competition.window(count, params)
+            window = Window(ranges["p"] or auto.x, ranges["s"] or auto.y)
+            how = dict(grid=config.grid, rtol=config.rtol)
+            drawn.append(competition.portrait(count, params, window, **how))
+        return drawn
     for params in command.progress(panels, "panels"):
         auto = portrait.window(config.plane, params)
         window = Window(ranges["p"] or auto.x, ranges[config.plane[2:]] or auto.y)
@@ -155,6 +193,8 @@ def _write(config, plot, drawn, about, summaries, files):
     if pictures or config.show:
         layers = [layer for layer in plot.LAYERS if getattr(config, layer)]
         titles = [_title(panel.params) for panel in drawn]
+        if config.plane == "cosine":
+            titles = [f"{count} modes" for count in config.modes]
         fig = plot.figure(drawn, titles, _note(config), layers, show=config.show)
         for path in pictures.values():
             plot.save(fig, path, about)
@@ -185,6 +225,12 @@ def _summary(panel):
         )
         if kind != "none"
     ]
+    if panel.plane == "cosine":
+        return {
+            "collapsing_share": panel.share,
+            "fixed_points": points,
+            "failed_flow_lines": panel.failed,
+        }
     return {
         "eta_p": panel.params.eta_p,
         "eta_s": panel.params.eta_s,
@@ -200,6 +246,7 @@ def _curves(panel):
     """What was drawn, in six digits."""
     names = ("p", "rate", "flow", "nullclines", "resting", "parabola", "constants")
     names += ("separatrix", "basin")
+    names += ("rivals",) if panel.plane == "cosine" else ()
     return {name: _short(getattr(panel, name)) for name in names if hasattr(panel, name)}
 
 
@@ -220,7 +267,11 @@ def _title(params):
 
 
 def _note(config):
-    shown = {"p-s": ("alpha_p", "sigma2", "tau"), "p": ("sigma2", "tau")}
+    shown = {
+        "p-s": ("alpha_p", "sigma2", "tau"),
+        "p": ("sigma2", "tau"),
+        "cosine": ("alpha_p",),
+    }
     symbols = {
         "alpha_p": r"\alpha_p",
         "sigma2": r"\sigma^2",
@@ -231,6 +282,10 @@ def _note(config):
         f"${symbols[name]} = {getattr(config, name):.4g}$"
         for name in shown.get(config.plane, ("beta", "sigma2"))
     )
+    if config.plane == "cosine":
+        return (
+            values + r",  $\Sigma_j\, p_j^2 = \alpha_p \Sigma_j\, s_j = n$,  any weight decay"
+        )
     ours = config.preset in ("fig3", "fig4")
     return values + (r"   ($\sigma^2$ and ranges: ours, not the paper's)" if ours else "")
 
@@ -242,10 +297,17 @@ def _table(drawn, summaries):
 
     variables = VARIABLES[drawn[0].plane]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("eta", "fixed point", *variables, "eigenvalues", "class"):
+    of_modes = "modes" in summaries[0]
+    for heading in (
+        "modes" if of_modes else "eta",
+        "fixed point",
+        *variables,
+        "eigenvalues",
+        "class",
+    ):
         table.add_column(heading, no_wrap=True)
     for summary in summaries:
-        eta = _decays(summary)
+        eta = str(summary["modes"]) if of_modes else _decays(summary)
         for point in summary["fixed_points"]:
             position = [f"{point[name]:.6g}" for name in variables]
             values = ", ".join(map(_number, point["eigenvalues"]))
@@ -255,12 +317,14 @@ def _table(drawn, summaries):
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(table)
     for summary in summaries:
-        edge, share = summary["basin_edge_on_parabola"], summary["collapsing_share"]
-        console.print(
-            f"eta {_decays(summary)}: critical decay {summary['critical_decay']:.6g}, "
-            f"basin edge on the parabola {edge:.6g}, {share:.2%} of the plane collapses",
-            soft_wrap=True,
-        )
+        share = f"{summary['collapsing_share']:.2%} of the plane collapses"
+        if of_modes:
+            told = f"{summary['modes']} modes: those that live end at one p, here 1; {share}"
+        else:
+            told = f"eta {_decays(summary)}: critical decay {summary['critical_decay']:.6g}, "
+            edge = summary["basin_edge_on_parabola"]
+            told += f"basin edge on the parabola {edge:.6g}, {share}"
+        console.print(told, soft_wrap=True)
         if summary["failed_flow_lines"]:
             console.print(f"  {summary['failed_flow_lines']} flow lines end early")
 

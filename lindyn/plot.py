@@ -53,6 +53,7 @@ MARKS = {
 LABELS = {
     "p-s": (r"$p_j$, eigenvalue of $W_p$", r"$s_j$, eigenvalue of $F$"),
     "p-tau": (r"$p_j$, eigenvalue of $W_p$", r"$\tau$, target ratio"),
+    "cosine": (r"$p_j$, in root mean squares of all $p$", r"$s_j$, in mean squares of $p$"),
     "p": (r"$p_j$, eigenvalue of $W_p$", r"$\mathrm{d}p_j/\mathrm{d}t$"),
 }
 NAMES = {"p": r"\dot p", "s": r"\dot s", "tau": r"\dot\tau"}
@@ -245,13 +246,20 @@ def _draw_basin(ax, portrait):
     if portrait.share == 0:
         return {}
     x, y = portrait.basin.T
-    low, high = portrait.window.y if portrait.plane == "p-s" else portrait.window.x
+    upright = portrait.plane != "p-tau"
+    low, high = portrait.window.y if upright else portrait.window.x
     pad = high - low
-    if portrait.plane == "p-s":
+    if upright:
         ax.fill_between(x, low - pad, np.minimum(y, high + pad), color=COLLAPSED, lw=0)
     else:
         ax.fill_betweenx(y, low - pad, np.minimum(x, high + pad), color=COLLAPSED, lw=0)
-    return {"collapses": Patch(color=COLLAPSED, lw=0)}
+    handles = {"collapses": Patch(color=COLLAPSED, lw=0)}
+    if portrait.rivals is not None and (portrait.rivals[:, 1] < high).any():
+        x, y = portrait.rivals.T
+        how: Any = dict(facecolor="none", edgecolor=COLLAPSED, hatch="////", lw=0)
+        ax.fill_between(x, np.minimum(y, high), high, **how)
+        handles["all others collapse"] = Patch(**how)
+    return handles
 
 
 def _draw_flow(ax, portrait):

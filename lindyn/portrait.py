@@ -46,6 +46,7 @@ class Portrait(NamedTuple):
     basin: np.ndarray  # the edge of the trivial basin: below it, in p-tau left of it
     share: float  # of the window that collapses
     edge: float  # p-*, the edge of the basin on the parabola
+    rivals: np.ndarray | None = None  # above it all other modes collapse, under a cosine
 
 
 class Line(NamedTuple):
@@ -134,7 +135,7 @@ def portrait(
         nullclines=_nullclines(plane, params, window, xs, roots),
         resting=_resting(plane, params, window, xs),
         parabola=_curve(xs, xs**2 / params.alpha_p) if in_plane else None,
-        constants=_constants(params, window, xs) if in_plane else [],
+        constants=constants(params, window, xs) if in_plane else [],
         separatrix=[piece for arm in arms for piece in flow.inside(arm, window)],
         basin=basin,
         share=_below(basin[:, int(in_plane)], window.y if in_plane else window.x),
@@ -254,7 +255,8 @@ def _resting(plane, params, window, xs):
     return found
 
 
-def _constants(params, window, xs):
+def constants(params: Params, window: Window, xs: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Curves s = p^2/alpha_p + c over `xs`, cut at the window."""
     step = (window.y[1] - window.y[0]) / 5
     return [
         (k * step, piece)

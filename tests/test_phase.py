@@ -119,7 +119,9 @@ def test_json_is_all_there_is_on_stdout(folder, capsys):
 @pytest.mark.parametrize("name", phase.PRESETS)
 def test_every_preset_draws_and_flags_change_it(name, folder, capsys):
     found = report(capsys, "--preset", name, "--sigma2", "0.1")
-    assert len(found["panels"]) == len(phase.PRESETS[name].wd)
+    preset = phase.PRESETS[name]
+    panels = preset.modes if preset.plane == "cosine" else preset.wd
+    assert len(found["panels"]) == len(panels)
     assert found["parameters"]["sigma2"] == 0.1
     assert found["parameters"]["plane"] == phase.PRESETS[name].plane
 
@@ -147,6 +149,20 @@ def test_the_ema_plane_tells_which_starts_survive_from_tau_0(folder, capsys):
     (panel,) = report(capsys, "--plane", "p-tau", "--wd", "0.2")["panels"]
     assert {"p", "tau"} < set(panel["fixed_points"][0])
     assert panel["fixed_points"][0]["tau"] == 2.0  # beta / (beta - eta)
+
+
+def test_the_plane_of_a_cosine_has_a_panel_for_each_number_of_modes(folder, capsys):
+    argv = ("--plane", "cosine", "--modes", "2", "5", "--alpha-p", "2")
+    few, more = report(capsys, *argv)["panels"]
+    assert (few["modes"], more["modes"]) == (2, 5)
+    (goal,) = more["fixed_points"]
+    assert (goal["p"], goal["s"], goal["class"]) == (1.0, 0.5, "line of fixed points")
+    assert 0 < more["collapsing_share"] < 0.5 and "critical_decay" not in more
+    curves = json.loads((folder / "lindyn-out/phase.json").read_text())["panels"][0]["curves"]
+    p, s = np.array(curves["basin"]).T
+    assert np.allclose(s, np.where(p < 0, p**2, np.clip(p**2 - 1, 0, None)) / 2, atol=1e-5)
+    run(*argv)
+    assert "5 modes: those that live end at one p, here 1" in capsys.readouterr().out
 
 
 def test_markers_differ_by_shape_for_every_class():

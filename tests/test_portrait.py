@@ -6,9 +6,11 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from lindyn import ensemble, fields, flow, portrait, theory
-from lindyn.fields import Params, Plane
+from lindyn import competition, ensemble, fields, flow, portrait, theory
+from lindyn.claims.cosine import simsiam_modes
+from lindyn.fields import Correlations, Modes, Params, Plane
 from lindyn.flow import Window
+from lindyn.solve import trajectory
 
 
 WIDE = Window((-0.6, 1.6), (0.0, 2.0))
@@ -70,6 +72,30 @@ def test_flow_lines_are_solutions_in_the_direction_of_time(plane, changes, windo
         moving = size > 1e-5
         cosine = np.sum(tangent * speed, axis=1)[moving] / size[moving]
         assert np.all(cosine > 0.9), middle[moving][cosine <= 0.9]
+
+
+@pytest.mark.parametrize("count", (2, 8))
+def test_under_a_cosine_the_shaded_modes_are_those_that_die(count, key):
+    """One mode and its rivals, all of them solved; with a decay, which changes no fate."""
+    params = Params(alpha_p=1.5, eta=0.0)
+    window = competition.window(count, params)
+    drawn = competition.portrait(count, params, window)
+    assert drawn.failed == 0 and len(drawn.flow) > 10
+    unit = np.asarray(jr.uniform(key, (60, 2)))
+    p, s = (window.low + unit * window.spans).T
+    total = count / params.alpha_p
+    others = np.sqrt((count - p**2) / (count - 1)), (total - s) / (count - 1)
+    each = lambda one, other: np.stack([one] + [other] * (count - 1), axis=1)
+    y = Modes.of(p=each(p, others[0]), s=each(s, others[1]), tau=1.0)
+    args = params, Correlations(same=1.0, across=1.0)
+    solve = lambda y: trajectory(simsiam_modes, y, args, jnp.array([0.0, 300.0])).s[-1]
+    end = np.asarray(jax.lax.map(solve, y))
+    assert drawn.rivals is not None
+    low, high = (np.interp(p, *curve.T) for curve in (drawn.basin, drawn.rivals))
+    clear = np.minimum(abs(s - low), abs(s - high)) > 0.03
+    assert np.array_equal((end[:, 0] < 1e-6)[clear], (s < low)[clear])
+    assert np.array_equal((end[:, 1] < 1e-6)[clear], (s > high)[clear])
+    assert clear.sum() > 40 and 0 < np.mean(s < low) < 1
 
 
 def test_the_separatrix_ends_at_the_saddle():

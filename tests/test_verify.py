@@ -25,6 +25,11 @@ CATCHERS = {
         "mode_pair": ("modes-at-fixed-tau", "cosine-descent"),
         "cosine_modes": ("cosine-descent",),
         "cosine": ("cosine-matrices",),
+        "cosine_sampled": ("cosine-of-samples",),
+        "cosine_sampled_simsiam": ("cosine-of-samples",),
+        "sampled_cosine": ("cosine-of-samples",),
+        "_ascent": ("cosine-of-samples",),
+        "cosine_rival": ("cosine-rival",),
         "cosine_simsiam": ("cosine-without-ema",),
         "cosine_gaussian": ("cosine-of-gaussians",),
         "cosine_gaussian_simsiam": ("cosine-without-ema",),
@@ -54,6 +59,7 @@ CATCHERS = {
         "goal": ("cosine-shares",),
         "survivors": ("cosine-survivors",),
         "edge": ("cosine-edge",),
+        "rival_edges": ("cosine-rival-edges",),
         "speeds": ("cosine-speeds",),
         "resting_scale": ("cosine-resting-scale",),
     },
@@ -82,12 +88,18 @@ HARMLESS = {
     ("_rest", "eta", 0),  # the ratio of equal decays is 1 with or without the special case
     ("_rest", "eta", 1),
     ("cosine_gaussian_simsiam", "argument", 2),  # a cosine does not see its target's scale
+    ("cosine_sampled_simsiam", "argument", 2),
     ("gaussian_cosine", "factor", 0),  # nor that of its prediction
+    *(("sampled_cosine", "factor", i) for i in range(3)),
     ("_entered", "sign", 1),  # of what rounding took, which float32 alone would miss
 }
 
 
-COMPOSED = {"cosine"}  # of others alone, which are broken themselves
+COMPOSED = {
+    "cosine",
+    "cosine_gaussian",
+    "cosine_sampled",
+}  # of others alone, which are broken themselves
 
 
 class Break(ast.NodeTransformer):

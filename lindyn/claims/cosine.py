@@ -6,7 +6,7 @@ import jax.random as jr
 
 from lindyn import cosine, fields, steps, theory
 from lindyn.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
-from lindyn.fields import Correlations, Data, Full, Modes, Online
+from lindyn.fields import Correlations, Data, Full, Modes, Online, Plane, Views
 from lindyn.solve import trajectory
 from lindyn.spectra import compose
 
@@ -47,6 +47,37 @@ def cosine_decoupled(problem):
 def cosine_of_gaussians(problem):
     flow = fields.cosine_gaussian(0.0, problem.y, _args(problem))
     return apart(flow, _descent(problem, fields.gaussian_cosine))
+
+
+@claim("up a batch's mean cosine: (z - cos q)/|q| of lengths 1, times x", "derived", 1e-12)
+def cosine_of_samples(problem):
+    keys, inputs = jr.split(problem.key), len(problem.data.X)
+    x, other = (jr.normal(key, (inputs, 9)) for key in keys)
+    views = [Views(online=x, target=other), Views(online=other, target=x)]
+    y, params = problem.y, problem.params
+
+    def residual(W, Wp, Wa, x, other):
+        q, z = Wp @ W @ x, Wa @ other
+        size, length = (jnp.linalg.norm(x, axis=0)[None] for x in (q, z))
+        q, z = q / size, z / length
+        cos = jnp.sum(q * z, axis=0)
+        return jnp.mean(cos), (z - cos[None] * q) / size @ x.T / x.shape[1]
+
+    def expected(Wa):
+        first, second = (residual(y.W, y.Wp, Wa, *pair) for pair in ((x, other), (other, x)))
+        R = (first[1] + second[1]) / 2
+        W, Wp = y.Wp.T @ R - params.eta_s * y.W, params.alpha_p * R @ y.W.T
+        flow = Full(W=W, Wp=Wp - params.eta_p * y.Wp, Wa=params.beta * (y.W - Wa))
+        return (first[0] + second[0]) / 2, flow
+
+    (value, flow), (_, alike) = expected(y.Wa), expected(y.W)
+    args = params, views
+    gaps = [
+        apart(fields.sampled_cosine(y, views), value),
+        apart(fields.cosine_sampled(0.0, y, args), flow),
+        apart(fields.cosine_sampled_simsiam(0.0, problem.online, args), _online(alike)),
+    ]
+    return jnp.max(jnp.stack(gaps))
 
 
 @claim("of k equal modes it is rho (1 - (1 - rho^2)/2k) + O(1/k^2)", "Hotelling, 1953", 1e-12)
@@ -106,6 +137,38 @@ def cosine_edge(problem):
         return cosine.survivors(both(p, others), both(s, others**2 / alpha_p), alpha_p)[0][:, 0]
 
     return jnp.sum((lives(0.9) | ~lives(1.1)) & (edge > 1e-2)).astype(float)
+
+
+@claim("one mode and equal others: its share moves in a plane, at any decay", "derived", 1e-12)
+def cosine_rival(problem):
+    """With sum p^2 = n and a decay of both, p over its root mean square moves by dp + eta p."""
+    keys, count, params = jr.split(problem.key), 5, with_decay(problem.params, 0.3)
+    total = count / params.alpha_p
+    p = jr.uniform(keys[0], (), minval=-1.5, maxval=2.0)
+    s = total * jr.uniform(keys[1], (), minval=0.05, maxval=0.9)
+    others = jnp.sqrt((count - p**2) / (count - 1)), (total - s) / (count - 1)
+    equal = lambda one, other: jnp.append(jnp.full(count - 1, other), one)
+    y = Modes.of(p=equal(p, others[0]), s=equal(s, others[1]), tau=1.0)
+    a = 1 + params.sigma2
+    d = simsiam_modes(0.0, y, (params, Correlations(same=a, across=1.0)))
+    eta = params.eta_s
+    share = Plane(p=d.p[-1] + eta * p, s=2 * y.w[-1] * d.w[-1] + 2 * eta * s)
+    rate = fields.cosine_rival(0.0, Plane(p=p, s=s), (params, count))
+    return apart(jax.tree.map(lambda x: x / a, rate), share)
+
+
+@claim("in that plane it dies below one curve, and the others above another", "derived", 0.0)
+def cosine_rival_edges(problem):
+    count, alpha_p = 3, problem.params.alpha_p
+    unit = jr.uniform(problem.key, (2, 400))
+    p = (2 * unit[0] - 1) * jnp.sqrt(float(count))
+    s = unit[1] * count / alpha_p
+    low, high = cosine.rival_edges(p, count, alpha_p)
+    others = jnp.sqrt((count - p**2) / (count - 1)), (count / alpha_p - s) / (count - 1)
+    both = lambda one, other: jnp.stack([one] + [other] * (count - 1), axis=1)
+    live, _ = cosine.survivors(both(p, others[0]), both(s, others[1]), alpha_p)
+    wrong = (live[:, 0] != (s > low)) | (live[:, 1] != (s < high))
+    return jnp.sum(wrong & (jnp.minimum(abs(s - low), abs(s - high)) > 1e-9)).astype(float)
 
 
 @claim("at the settled state p_j returns at these speeds", "derived", 1e-9)
