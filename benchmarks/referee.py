@@ -1,10 +1,11 @@
 """Is `lindyn predict` right? Networks are trained with settings drawn at random.
 
     python benchmarks/referee.py --count 300 --out benchmarks/results/referee.json
+    python benchmarks/referee.py --lattice --out benchmarks/results/lattice.json
 
 Each setting is predicted by what the command calls, and then a linear network is trained with
 it by the trainer's own step, in float32, on Gaussian data. What became of it is read from its
-weights. A prediction is right if it says the same of divergence, of complete collapse and of
+weights. --lattice takes rates and decays in order, for figures/collapse.py. A prediction is right if it says the same of divergence, of complete collapse and of
 noise, and if as many modes are left as in one of its own starts, give or take one. Settings
 that are done lie beside the result, and a run that was stopped goes on.
 """
@@ -13,6 +14,7 @@ import argparse
 import collections
 import dataclasses
 import functools
+import itertools
 import json
 import multiprocessing
 import pathlib
@@ -23,11 +25,16 @@ import numpy as np
 
 EXAMPLES = 1024
 FIXED = dict(sigma2=0.3, lr=0.03, ema=0.996, dim=8, inputs=16, steps=4800)
+LATTICE = 10_000  # number of its first setting
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+DECAYS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0)
 README = (dict(wd=1.0), dict(wd=0.3), dict(wd=1.0, loss="l2"), dict(wd=0.3, loss="l2"))
 
 
 def drawn(seed: int) -> dict:
     """One setting, by the names of the predict command's flags. The first are README's."""
+    if seed >= LATTICE:
+        return lattice()[seed - LATTICE]
     if seed < len(README):
         return {**FIXED, **README[seed]}
     rng = np.random.default_rng(seed)
@@ -64,6 +71,12 @@ def drawn(seed: int) -> dict:
         batch=batch,
         steps=choice(2000, 4000) // (EXAMPLES // batch) * (EXAMPLES // batch),
     )
+
+
+def lattice() -> list[dict]:
+    """README's network, over loss, rate and decay."""
+    over = itertools.product(("l2", "cosine"), RATES, DECAYS)
+    return [{**FIXED, "loss": loss, "lr": lr, "wd": wd} for loss, lr, wd in over]
 
 
 def predicted(told: dict) -> dict:
@@ -192,6 +205,7 @@ def _unsafe(entry):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--lattice", action="store_true")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("referee.json"))
     asked = parser.parse_args()
@@ -201,7 +215,10 @@ def main() -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     lines = part.read_text().splitlines() if part.exists() else []
     done = {json.loads(line)["seed"] for line in lines}
-    left = [seed for seed in range(asked.count) if seed not in done]
+    wanted = range(asked.count)
+    if asked.lattice:
+        wanted = range(LATTICE, LATTICE + len(lattice()))
+    left = [seed for seed in wanted if seed not in done]
     chunks = [left[i : i + 10] for i in range(0, len(left), 10)]
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(asked.processes, maxtasksperchild=1) as pool:
@@ -209,7 +226,7 @@ def main() -> None:
         for count, _ in enumerate(pool.imap_unordered(judge, chunks), 1):
             print(f"{count} of {len(chunks)} parts", flush=True)
     entries = [json.loads(line) for line in part.read_text().splitlines()]
-    entries = sorted(entries, key=lambda each: each["seed"])[: asked.count]
+    entries = sorted(entries, key=lambda each: each["seed"])[: len(wanted)]
     print(table(entries))
     finish(entries, asked.out)
     part.unlink()
