@@ -5,9 +5,10 @@
 
 Each setting is predicted by what the command calls, and then a linear network is trained with
 it by the trainer's own step, in float32, on Gaussian data. What became of it is read from its
-weights. --lattice takes rates and decays in order, for figures/collapse.py. A prediction is right if it says the same of divergence, of complete collapse and of
+weights. A prediction is right if it says the same of divergence, of complete collapse and of
 noise, and if as many modes are left as in one of its own starts, give or take one. Settings
-that are done lie beside the result, and a run that was stopped goes on.
+that are done lie beside the result, and a run that was stopped goes on. --lattice takes rates
+and decays in order, for figures/collapse.py.
 """
 
 import argparse

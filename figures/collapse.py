@@ -1,47 +1,110 @@
-"""Which modes collapse, over weight decay and their start, and what the closed form says.
+"""Which settings collapse: modes that are left, over learning rate and decay, by the loss.
 
-Not in the paper. Every cell is a mode on the parabola, solved to its fate. The lines are not
-fitted: below the critical decay tau^2 / 4(1 + sigma2) the edge is p-*, the lower root of
-(16); beyond it there is none, and everything collapses. Look at how the edge turns over.
+Not in the paper. The maps are `lindyn sweep --quantity rank`: linear networks under SGD with an
+EMA, their modes counted. A circle is a network that was trained with these settings by the
+trainer's own step, from the record of benchmarks/referee.py --lattice, in the same colours.
+Lines are closed forms: the critical decay, the rate from which on the goal is unstable, and
+that from which on decay alone overshoots.
 """
 
 import dataclasses
+import json
+import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import drawing
 import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lindyn import chart, maps, plot
 from lindyn.chart import Chart
-from lindyn.setting import Axis, Setting as Map
+from lindyn.setting import TRAINER, Axis, Setting as Map
+
+
+RECORD = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "lattice.json"
+TITLES = {"l2": "squared loss", "cosine": "cosine loss"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    etas: tuple[float, float] = (0.0, 0.3)
-    p0: tuple[float, float] = (0.005, 1.0)
-    cells: int = 512  # a side
-    alpha_p: float = 1.0
-    sigma2: float = 0.0
-    tau: float = 1.0
+    lr: tuple[float, float, int] = (0.001, 30.0, 32)
+    wd: tuple[float, float, int] = (3e-4, 10.0, 26)
+    steps: int = 4800
+    networks: int = 4  # in each cell
+    momentum: float = 0.9
+    ema: float = 0.996
+    sigma2: float = 0.3
+    dim: int = 8
+    batch: int = 128
 
 
-QUICK = Setting(cells=48)
+QUICK = Setting(lr=(0.001, 30.0, 8), wd=(3e-4, 10.0, 6), steps=300, networks=2)
 
 
-def compute(setting: Setting) -> Chart:
+def compute(setting: Setting) -> dict[str, Chart]:
+    return {loss: _map(setting, loss) for loss in TITLES}
+
+
+def _map(setting, loss):
+    told = {"loss": loss, "decay": "coupled", "nesterov": False}
     asked = Map(
-        quantity="collapse",
-        x=Axis("wd", *setting.etas, setting.cells),
-        y=Axis("p0", *setting.p0, setting.cells),
-        fixed={"alpha-p": setting.alpha_p, "sigma2": setting.sigma2, "tau": setting.tau},
+        quantity="rank",
+        x=Axis("lr", *setting.lr, log=True),
+        y=Axis("wd", *setting.wd, log=True),
+        fixed={
+            "momentum": setting.momentum,
+            "ema": setting.ema,
+            "alpha-p": 1.0,
+            "sigma2": setting.sigma2,
+            "tau": 0.0,
+        },
+        moving=True,
+        time=float(setting.steps),
+        starts=setting.networks,
+        trainer={**TRAINER, **told, "dim": setting.dim, "batch": setting.batch},
     )
     return chart.chart(asked, maps.compute(asked, np.arange(asked.cells)))
 
 
-def draw(setting: Setting, drawn: Chart) -> Figure:
-    return plot.map_figure(drawn, chart.title(drawn.setting), chart.note(drawn.setting))
+def draw(setting: Setting, drawn: dict[str, Chart]) -> Figure:
+    fig, axes = drawing.page(1, 2, tall=2.7, gap=0.5, foot=0.82, right=0.72)
+    handles: dict[str, Any] = {}
+    for ax, (loss, found) in zip(axes[0], drawn.items(), strict=True):
+        mesh, marks = plot.draw_map(ax, found)
+        ax.set_title(TITLES[loss], fontsize=9.5, pad=4)
+        plot.draw_lines(ax, found.lines)
+        _trained(ax, loss, mesh.cmap, Normalize(0, setting.dim))
+        handles |= marks
+    axes[0, 1].set_ylabel("")
+    box = axes[0, 1].get_position()
+    bar = fig.add_axes((box.x1 + 0.012, box.y0, 0.014, box.height))
+    fig.colorbar(mesh, cax=bar).outline.set_linewidth(0.6)
+    bar.set_ylabel("modes that are left", labelpad=3)
+    names = {"diverged": "diverges", "noise": "ruled by noise"}
+    handles = {names[name]: handle for name, handle in handles.items()}
+    handles["a network that was trained"] = drawing.line(
+        marker="o", ls="", mfc=plot.SURVIVING, mec=plot.INK, mew=0.7, markersize=5
+    )
+    drawing.legend(fig, handles)
+    drawing.note(
+        fig,
+        f"$m = {setting.momentum:g}$,  $\\gamma_a = {setting.ema:g}$,"
+        f"  $\\sigma^2 = {setting.sigma2:g}$,  batch {setting.batch},  {setting.steps} steps,"
+        f"  {setting.networks} networks a cell;  benchmarks/results/lattice.json",
+    )
+    return fig
+
+
+def _trained(ax, loss, colours, norm):
+    for each in json.loads(RECORD.read_text())["settings"]:
+        told, seen = each["told"], each["observed"]
+        if told["loss"] != loss:
+            continue
+        lost = seen["kind"] == "diverges"
+        color = plot.DIVERGED if lost else colours(norm(seen["rank"]))
+        ax.plot(told["lr"], told["wd"], "o", mfc=color, mec=plot.INK, mew=0.7, markersize=5)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

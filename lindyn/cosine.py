@@ -8,6 +8,7 @@ decay P = sum p^2, S = sum s and each c_j = s_j - p_j^2/alpha_p are conserved; o
 both networks shrinks all of them alike, and changes no fate. All of it is derived.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -30,7 +31,8 @@ def survivors(
 
     Those that may have p_j > 0 or c_j > 0. In the end s_j = m^2/alpha_p + c_j, whose sum over
     the k that live is S: m^2 = alpha_p (S - sum c_j)/k, with k as large as leaves all s_j > 0.
-    m is NaN if none lives.
+    If no mode may, m is NaN and none is named: one of them takes all of S at a p below 0, and
+    P, S and c do not say which.
     """
     c = s - p**2 / alpha_p
     may = (p > 0) | (c > 0)
@@ -81,3 +83,29 @@ def resting_scale(rate: Numbers, momentum: Numbers, params: Params) -> Numbers:
     steps that overshoot hold it up, and not below. Of heavy ball, with Wa = W and no noise.
     """
     return params.alpha_p * rate / (2 * (1 + momentum) * (1 + params.sigma2))
+
+
+def noise_angle(decay: Numbers, inputs: Numbers, batch: Numbers, sigma2: Numbers) -> Array:
+    """phi, by which noise of batches of B turns the prediction from a target that moves slowly.
+
+    phi^2 = a sqrt(h eta n1 (1 - c^2)/2B) with c = cos(phi)/a, and `decay` h eta the part of the
+    weights that decay takes in the time h = lr/(1 - m) of a step. For noise and decay hold the
+    scale r at 2 h eta r^2 = h^2 G^2/r^2, with the noise G^2 = n1 (1 - c^2)/B of the gradient at
+    r = 1; and there noise turns by h G^2/r^4 a step what the gradient turns back at the rate
+    2/(a r^2). Where steps overshoot as well, from lr eta of some 0.1 on, the angle is larger.
+    """
+    a = 1 + jnp.asarray(sigma2)
+
+    def closer(_, phi):
+        noise = inputs * (1 - (jnp.cos(phi) / a) ** 2) / batch
+        return jnp.minimum(jnp.sqrt(a * jnp.sqrt(decay * noise / 2)), jnp.pi / 2)
+
+    return jax.lax.fori_loop(0, 60, closer, jnp.zeros_like(decay * a))
+
+
+def noisy_decay(inputs: Numbers, batch: Numbers, sigma2: Numbers) -> Numbers:
+    """h eta from which on `noise_angle` is 60 degrees, and the agreement less than half.
+
+    2 B (pi/3)^4/(n1 (a^2 - 1/4)).
+    """
+    return 2 * batch * (jnp.pi / 3) ** 4 / (inputs * ((1 + sigma2) ** 2 - 0.25))

@@ -327,7 +327,7 @@ def map_figure(chart, title, note, *, show=False) -> Figure:
     fig.set_size_inches(width, height)
     ax.set_position((left / width, foot / height, side / width, tall / height))
     ax.set_title(title, fontsize=10, pad=5)
-    _draw_closed(ax, chart.lines)
+    draw_lines(ax, chart.lines)
     if label:
         beside = (left + side + 0.08) / width
         bar = fig.add_axes((beside, foot / height, 0.12 / width, tall / height))
@@ -401,7 +401,7 @@ def _colours(quantity, value):
     return dict(cmap=FADED)
 
 
-def _draw_closed(ax, lines):
+def draw_lines(ax, lines):
     """Curves, and their names beside them, where there is most room."""
     place, points = ax.transData.transform, ax.figure.dpi / 72
     named = {}

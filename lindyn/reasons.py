@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lindyn.case import DIES, LIVES, Case
+from lindyn.cosine import noisy_decay
 from lindyn.trial import DIVERGES, NOISE, STARTS
 
 
@@ -43,6 +44,7 @@ def why(case: Case, found: Mapping[str, Any]) -> str:
         return (
             f"decay makes weights forget in {found['memory']:.3g} steps, {samples:.3g} samples,"
             f" and prediction and target agree to {tried['agreement']:.0%} of what they could"
+            f"{_of_noise(case)}"
         )
     if not case.squared:
         return f"{left}; {_of_cosine(case, found)}"
@@ -53,6 +55,20 @@ def why(case: Case, found: Mapping[str, Any]) -> str:
     if case.part > 1:
         return f"{left}; {_part(case.part)}, so zero is the only fixed point"
     return f"{left}; {_part(case.part) if case.trained else _of_closed_form(case)}"
+
+
+def _of_noise(case):
+    told = case.told
+    if case.squared or told["optimiser"] != "sgd" or told["target"] != "ema":
+        return ""
+    decay = case.params.eta_s * case.step
+    limit = noisy_decay(told["inputs"], told["batch"], told["sigma2"])
+    if decay < limit:
+        return "; steps overshoot, as lr wd is large"
+    return (
+        f"; noise of {told['batch']} samples does that from wd lr/(1 - momentum) ="
+        f" {limit:.2g} on, and it is {decay:.2g}"
+    )
 
 
 def _left(tried):

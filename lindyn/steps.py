@@ -3,8 +3,10 @@
 A field is minus the gradient of a loss and minus a weight decay, and it moves the target. An
 optimiser turns the first two into a step; the target's average follows the weights after it,
 as trainers do. Rates are in the field's units of time, in which alpha_p and the decays are
-those of `fields.Params`: the predictor's own rate is alpha_p times the encoder's. All of it is
-derived; the paper has the flow alone.
+those of `fields.Params`: the predictor's own rate is alpha_p times the encoder's. SGD steps W
+and not F: the steps of `fields.moments_asymmetric` are those of `simsiam` for isotropic data,
+whose F = W W^T does not depend on which W gave it. All of it is derived; the paper has the
+flow alone.
 """
 
 from collections.abc import Callable

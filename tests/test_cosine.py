@@ -1,5 +1,7 @@
 """The cosine loss: exact expectations as referee, and what finite steps add to the flow."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import optax
 import pytest
 from scipy.special import gamma, hyp2f1
 
-from lindyn import cosine, fields, solve, steps, theory
+from lindyn import cosine, fields, predict, solve, steps, theory, trial
+from lindyn.case import Case
 from lindyn.claims.cosine import simsiam_modes
 from lindyn.fields import Correlations, Data, Full, Modes, Online, Params, Views
 from lindyn.steps import SGD
@@ -72,6 +75,23 @@ def test_the_mean_cosine_of_a_batch_is_climbed(key):
     alike = fields.cosine_sampled_simsiam(0.0, Online(W=W, Wp=Wp), (params, views))
     held = fields.cosine_sampled(0.0, Full(W=W, Wp=Wp, Wa=W), (params, views))
     assert np.array_equal(alike.W, held.W) and np.array_equal(alike.Wp, held.Wp)
+
+
+@pytest.mark.parametrize("decay", (0.03, 0.3))
+def test_noise_of_batches_turns_networks_as_far_as_is_said(decay):
+    """Trained with momentum and a slow target: the squared angle within a third."""
+    told = dict(lr=0.01, wd=decay / 0.1, momentum=0.9, ema=0.99, sigma2=1.0)
+    config = predict.Config(**told, inputs=32, batch=128, steps=2000)
+    case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
+    (found,) = trial.trials([case], 2)
+    angle = float(cosine.noise_angle(decay, 32, 128, 1.0))
+    assert 0.75 < np.arccos(found.agreement) ** 2 / angle**2 < 1.35
+
+
+def test_at_the_noisy_decay_the_angle_is_sixty_degrees():
+    for inputs, batch, sigma2 in ((32, 16, 0.3), (64, 256, 1.0)):
+        decay = cosine.noisy_decay(inputs, batch, sigma2)
+        assert np.isclose(cosine.noise_angle(decay, inputs, batch, sigma2), np.pi / 3)
 
 
 def test_a_weak_mode_with_room_outlives_strong_ones():

@@ -81,7 +81,7 @@ MAY_IMPORT = {
     "population": {"fields", "predictors", "spectra", "steps"},
     "trial": {"case", "population", "steps"},
     "remedies": {"basins", "case", "fields", "outlook", "steps", "theory", "trial", "units"},
-    "reasons": {"case", "trial"},
+    "reasons": {"case", "cosine", "trial"},
     "predict": {"case", "command", "runs", "reasons", "remedies"},
     "problems": {"fields"},
     "claims.claim": {"fields", "problems"},

@@ -110,6 +110,21 @@ def test_steps_come_to_the_flow_at_first_order(optimiser):
     assert np.all(np.abs(orders - 1) < 0.15) and errors[-1] < 0.01
 
 
+def test_steps_of_moments_do_not_depend_on_the_weights_that_give_them(key):
+    """W W^T = F, for W of three inputs and of seven: SGD with momentum and decay."""
+    keys = jax.random.split(key, 3)
+    wide = jax.random.normal(keys[0], (3, 7)) / 3
+    root = jnp.linalg.cholesky(wide @ wide.T)
+    Wp, params = jax.random.normal(keys[1], (3, 3)) / 3, Params(alpha_p=2.0, eta=0.05)
+    ends = []
+    for W in (wide, root @ jnp.linalg.qr(jax.random.normal(keys[2], (3, 3)))[0]):
+        n = W.shape[1]
+        args = params, Data(X=jnp.eye(n), X_aug=0.3 * jnp.eye(n))
+        y = steps.final(fields.simsiam, Online(W=W, Wp=Wp), args, SGD(0.1, 0.9, True), 100)
+        ends.append((y.W @ y.W.T, y.Wp))
+    assert all(np.allclose(*pair, rtol=1e-10) for pair in zip(*ends, strict=True))
+
+
 def test_an_orbit_begins_at_the_start_and_ends_at_the_end():
     y0 = Modes.of(p=jnp.array([0.3, 0.2]), s=0.2, tau=1.0)
     ys = steps.orbit(fields.modes, y0, PARAMS, SGD(0.1), 7)

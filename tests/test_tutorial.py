@@ -17,7 +17,7 @@ from lindyn.fields import Modes, Params
 FILE = pathlib.Path(__file__).parents[1] / "figures" / "tutorial.ipynb"
 NOTEBOOK = json.loads(FILE.read_text())
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
-CHAPTERS = 11
+CHAPTERS = 12
 # A kernel without one: cells in order in one namespace, and the value of the last line shown.
 RUN = """
 import ast, json, pathlib, sys
