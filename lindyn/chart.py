@@ -66,8 +66,9 @@ def chart(setting: Setting, values: dict[str, np.ndarray]) -> Chart:
     form, answers = curves.closed(setting), curves.told(setting, values)
     if form is None:
         return Chart(setting, values, None, None, [])
-    told = answers is not None and form.holds is not None
-    compared = curves.agreement(setting, form, answers) if told else None
+    compared = None
+    if answers is not None and form.holds is not None:
+        compared = curves.agreement(setting, form, answers)
     lines = [_line(setting, curve) for curve in form.curves]
     return Chart(setting, values, form, compared, lines)
 
@@ -184,7 +185,7 @@ def note(setting: Setting) -> str:
         parts.append(rf"$p_0\in[{low:g}, {high:g}]{goal}$")
         parts.append(rf"$\alpha_p s_0\in[{bottom:g}, {top:g}]{square}$")
     elif setting.quantity == "rank":
-        told = setting.trainer
+        told = setting.trainer or {}
         loss = {"cosine": "cosine loss", "l2": "squared loss"}[told["loss"]]
         parts += [loss, f"batch {told['batch']}", f"{setting.starts} networks a cell"]
     elif "p0" not in given:

@@ -90,13 +90,19 @@ def window_ends(cells: Cells) -> Any:
 
 def unstable(cells: Cells, moving: bool = False) -> Any:
     """log of the rate of steps over `steps.stable_rate`."""
-    sgd = cells.sgd
+    sgd = _sgd(cells)
     return jnp.log(sgd.rate / stable_rate(cells.params, sgd.momentum, sgd.nesterov, moving))
 
 
 def overshooting(cells: Cells) -> Any:
     """log of the rate of steps over `steps.decay_limit`."""
-    return jnp.log(cells.sgd.rate / decay_limit(cells.params, cells.sgd))
+    sgd = _sgd(cells)
+    return jnp.log(sgd.rate / decay_limit(cells.params, sgd))
+
+
+def _sgd(cells):
+    assert cells.sgd is not None, "these cells are of a flow"
+    return cells.sgd
 
 
 def _middle(params):
@@ -192,6 +198,7 @@ def _told_of_steps(setting, values):
 
 def agreement(setting: Setting, form: Closed, told: np.ndarray) -> Agreement:
     """`told` has one row for each value of y, as maps have."""
+    assert form.holds is not None
     j, i = np.indices(told.shape).astype(float)
     holds = over(setting, form.holds, i, j)
     known = np.isfinite(told)

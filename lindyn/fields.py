@@ -391,7 +391,7 @@ def sampled_cosine(y: Full, views: Sequence[Views]) -> Array:
         q, z = (y.Wp @ y.W) @ views.online, y.Wa @ views.target
         return jnp.mean(over(q * z) * jax.lax.rsqrt(over(q * q) * over(z * z)))
 
-    return sum(map(mean, views)) / len(views)
+    return jnp.mean(jnp.stack([mean(each) for each in views]))
 
 
 def gain(p: Numbers, params: Params) -> Numbers:

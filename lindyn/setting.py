@@ -232,7 +232,7 @@ def _random(config, cells, given):
     if config.quantity == "rank" and "starts" in flags:
         number("--starts", flags["starts"], 1, 100)
     if config.quantity == "rank" and {*flags} <= {"starts"}:
-        return {"starts": 4} | flags
+        return {**flags, "starts": flags.get("starts", 4)}
     if config.quantity != "basin":
         for name in flags:
             raise UsageError(f"--{name.replace('_', '-')}: only --quantity basin has it")

@@ -1,6 +1,7 @@
 """The cosine loss: exact expectations as referee, and what finite steps add to the flow."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ def test_the_mean_cosine_of_a_batch_is_climbed(key):
 @pytest.mark.parametrize("decay", (0.03, 0.3))
 def test_noise_of_batches_turns_networks_as_far_as_is_said(decay):
     """Trained with momentum and a slow target: the squared angle within a third."""
-    told = dict(lr=0.01, wd=decay / 0.1, momentum=0.9, ema=0.99, sigma2=1.0)
+    told: Any = dict(lr=0.01, wd=decay / 0.1, momentum=0.9, ema=0.99, sigma2=1.0)
     config = predict.Config(**told, inputs=32, batch=128, steps=2000)
     case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
     (found,) = trial.trials([case], 2)
