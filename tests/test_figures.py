@@ -169,9 +169,19 @@ def test_fig10_half_of_the_balanced_starts_collapse():
     assert np.allclose(ends.w[w > 0], setting.across / setting.same)
 
 
-def test_collapse_agrees_with_the_closed_form_in_every_cell():
-    _, _, drawn = computed("collapse")
-    assert drawn.agreement.differ == 0 and drawn.agreement.cells <= 1
+def test_collapse_diverges_under_a_cosine_where_decay_overshoots():
+    """The map of quick networks, and those that were trained."""
+    script, setting, drawn = computed("collapse")
+    assert drawn["cosine"].agreement.differ == 0
+    limit = 2 * (1 + setting.momentum)
+    trained = json.loads(script.RECORD.read_text())["settings"]
+    for each in trained:
+        told, kind = each["told"], each["observed"]["kind"]
+        if told["loss"] == "cosine":
+            assert (kind == "diverges") == (told["lr"] * told["wd"] > limit)
+        elif told["wd"] >= 1 and told["lr"] <= 0.1:  # 2.6 times the critical decay and more
+            assert kind == "collapses"
+    assert len(trained) == 96
 
 
 def test_separatrix_passes_through_the_saddles_and_ends_in_a_fold():
