@@ -19,8 +19,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lindyn import chart, maps, plot
+from lindyn.asked import TRAINER
 from lindyn.chart import Chart
-from lindyn.setting import TRAINER, Axis, Setting as Map
+from lindyn.setting import Axis, Setting as Map
 
 
 RECORD = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "lattice.json"
@@ -48,7 +49,6 @@ def compute(setting: Setting) -> dict[str, Chart]:
 
 
 def _map(setting, loss):
-    told = {"loss": loss, "decay": "coupled", "nesterov": False}
     asked = Map(
         quantity="rank",
         x=Axis("lr", *setting.lr, log=True),
@@ -63,7 +63,7 @@ def _map(setting, loss):
         moving=True,
         time=float(setting.steps),
         starts=setting.networks,
-        trainer={**TRAINER, **told, "dim": setting.dim, "batch": setting.batch},
+        trainer={**TRAINER, "loss": loss, "dim": setting.dim, "batch": setting.batch},
     )
     return chart.chart(asked, maps.compute(asked, np.arange(asked.cells)))
 

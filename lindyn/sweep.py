@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from lindyn import chart, command, maps
+from lindyn.asked import asked
 from lindyn.chunks import Chunks, save, whole
 from lindyn.command import UsageError
-from lindyn.setting import asked
 
 
 Name = Literal[

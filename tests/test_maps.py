@@ -10,13 +10,13 @@ import pytest
 import scipy.integrate
 
 from lindyn import (
+    asked,
     basins,
     curves,
     ensemble,
     fields,
     maps,
     predict,
-    setting,
     stepped,
     steps,
     theory,
@@ -293,8 +293,7 @@ def test_slow_targets_collapse_and_any_other_parameter_may_be_an_axis():
 
 
 RATES = Axis("lr", 1e-3, 30.0, 24, log=True)
-TRAINER = {**setting.TRAINER, "loss": "l2", "decay": "coupled", "nesterov": False}
-TRAINER |= {"dim": 3, "batch": 32}
+TRAINER = {**asked.TRAINER, "loss": "l2", "dim": 3, "batch": 32}
 USUAL = {"lr": 0.03, "momentum": 0.9, "wd": 4e-4, "alpha-p": 1.0, "sigma2": 0.3, "tau": 1.0}
 
 
