@@ -3,8 +3,9 @@
 W and Wp start as PyTorch's layers do, and an optimiser steps down `fields.full`, or down
 `fields.cosine_sampled`, or their SimSiam forms. The squared loss of a batch depends on its
 second moments alone, which are drawn from their Wishart distribution: so weights have the law
-that training gives them. A cosine takes a batch of samples; those of a large batch are `POINTS`
-with the second moments of that batch, so that only its fourth moments are too noisy.
+that training gives them. A cosine needs the samples of a batch. A batch of more than `POINTS`
+is replaced by so many samples with the same second moments: only moments of higher order are
+then noisier than training has them.
 """
 
 from functools import partial
@@ -23,7 +24,7 @@ from lindyn.steps import Optimiser, State
 
 LARGEST = 1e100  # weight, beyond which a network has diverged
 BATCHES = 256  # that are drawn for each start, and then seen again
-POINTS = 128  # samples of a batch for a cosine; more have no more say
+POINTS = 128  # samples that stand for a larger batch under a cosine
 
 
 class Shape(NamedTuple):

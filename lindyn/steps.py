@@ -23,6 +23,7 @@ from lindyn.fields import Full, Modes, Numbers, Params
 
 
 TARGETS = {Full: lambda y: y.Wa, Modes: lambda y: y.wa}  # what no gradient moves
+ROUNDING = 1e-12  # of the largest eigenvalue: below it one counts as zero
 
 
 class SGD(eqx.Module):
@@ -233,7 +234,7 @@ def largest_rate(
 def stable_rate(
     params: Params, momentum: Numbers, nesterov: bool = False, moving: bool = False
 ) -> Float[Array, ""]:
-    """`largest_rate` of the goal p+*; NaN without one.
+    """`largest_rate` of the goal p+*; NaN without one, negative if the flow leaves it.
 
     With Wa = W the eigenvalues are those of (11)-(12). A `moving` target that follows slowly
     stands still for a step, and they are those of p and w alone: at eta = 0 they are twice as
@@ -244,8 +245,8 @@ def stable_rate(
         speeds = -stability.eigenvalues(jacobian)
     else:
         speeds = -theory.fixed_points(params).eigenvalues[2]
-    rates = jnp.where(jnp.real(speeds) == 0, jnp.inf, largest_rate(speeds, momentum, nesterov))
-    return jnp.min(rates)
+    size, rates = jnp.abs(speeds), largest_rate(speeds, momentum, nesterov)
+    return jnp.min(jnp.where(size <= ROUNDING * jnp.max(size), jnp.inf, rates))
 
 
 def decay_limit(params: Params, optimiser: SGD) -> Float[Array, "..."]:
