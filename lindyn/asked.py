@@ -116,7 +116,7 @@ def _random(config, cells, given):
     flags: dict[str, Any] = {name: getattr(config, name) for name in names}
     flags = {name: value for name, value in flags.items() if value is not None}
     if config.quantity == "rank" and "starts" in flags:
-        number("--starts", flags["starts"], 1, 100)
+        number("--starts", flags["starts"], 1, 32)
     if config.quantity == "rank" and {*flags} <= {"starts"}:
         return {**flags, "starts": flags.get("starts", 4)}
     if config.quantity != "basin":

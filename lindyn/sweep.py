@@ -41,6 +41,8 @@ Format = Literal["png", "svg", "pdf", "npz", "json"]
 FORMATS = get_args(Format)
 PROBE = 4096  # solves that --dry-run times
 FEW = 256  # cells between files of what takes long
+BRIEF = 500.0  # steps of it that --dry-run times
+BATCHES = 90_000_000  # bytes of the batches that one start of networks sees
 BYTES = 700  # that a solve holds while it waits, runs and is written
 
 
@@ -146,9 +148,9 @@ PRESETS = {
     "rank": Config(
         preset="rank",
         quantity="rank",
-        x=("lr", 1e-3, 30.0, 40),
+        x=("lr", 1e-3, 30.0, 24),
         x_scale="log",
-        y=("wd", 1e-3, 10.0, 32),
+        y=("wd", 1e-3, 10.0, 20),
         y_scale="log",
         ema=0.996,
     ),
@@ -216,23 +218,26 @@ def _compute(setting, chunks):
 
 def _foresee(config, setting, chunks, files):
     """What a sweep would take, from a few of its cells."""
-    number = FEW // 2 if setting.quantity == "rank" else max(16, PROBE // setting.starts)
+    number, probe = max(16, PROBE // setting.starts), setting
+    if setting.quantity == "rank":
+        number, probe = FEW // 4, dataclasses.replace(setting, time=min(setting.time, BRIEF))
     number = min(setting.cells, number)
     cells = np.sort(np.random.default_rng(0).permutation(setting.cells)[:number])
     times = []
     for _ in range(2):
         begin = time.perf_counter()
-        maps.compute(setting, cells)
+        maps.compute(probe, cells)
         times.append(time.perf_counter() - begin)
     solves, missing = setting.cells * setting.starts, chunks.missing()
     left = sum(last - first for first, last in missing)
     most = max((last - first for first, last in missing), default=0)
+    held = BATCHES * setting.starts if setting.quantity == "rank" else 0
     report = {
         "solves": solves,
         "chunks": len(chunks.spans),
         "chunks_to_compute": len(missing),
-        "bytes": BYTES * most * setting.starts + 64 * setting.cells,
-        "seconds": times[0] + times[1] * left / number,
+        "bytes": held + BYTES * most * setting.starts + 64 * setting.cells,
+        "seconds": times[0] + times[1] * left / number * setting.time / probe.time,
         "files": list(files.values()),
     }
     if config.json:
