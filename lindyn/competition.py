@@ -97,10 +97,14 @@ _edges = jax.jit(cosine.rival_edges)
 
 @jax.jit
 def _goal(args):
-    """Where all modes have one p: a line of fixed points, here where it meets the parabola."""
+    """Where all modes have one p: a line of fixed points, here where it meets the parabola.
+
+    Along that line, which is upright, rates are 0, and so is their derivative by s.
+    """
     params, _ = args
     point = jnp.stack([jnp.ones(()), 1 / params.alpha_p])
-    jacobian = jax.jacfwd(lambda x: _rates(x[None], args)[0])(point)
+    by_p = jax.jacfwd(lambda p: _rates(jnp.stack([p, point[1]])[None], args)[0])(point[0])
+    jacobian = jnp.stack([by_p, jnp.zeros(2)], axis=1)
     nothing = jnp.full((2,), jnp.nan)
     jacobians = jnp.stack([jnp.full((2, 2), jnp.nan)] * 2 + [jacobian])
     return theory.FixedPoints(
