@@ -142,7 +142,8 @@ def _share(quantity, value, open_):
 
 
 def _start(setting):
-    goal = "1/(1 + sigma2)" if setting.moving else "tau/(1 + sigma2)"
+    over = "/(1 + sigma2)"
+    goal = f"1{over}" if setting.moving else f"tau{over}"
     if setting.quantity == "basin":
         (low, high), (bottom, top) = setting.p_range, setting.s_range
         return (
@@ -152,7 +153,11 @@ def _start(setting):
     if setting.quantity == "rank":
         return f"{setting.starts} networks in every cell, as PyTorch's layers start"
     given = {setting.x.name, setting.y.name, *setting.fixed}
-    p = "p0" if "p0" in given else f"p0 = {setting.part:g} {goal}".replace(" 1/", "/")
+    p = (
+        "p0"
+        if "p0" in given
+        else f"p0 = {setting.part:g}{over if setting.moving else f' {goal}'}"
+    )
     return p + (", s0" if "s0" in given else ", s0 = p0^2/alpha_p")
 
 

@@ -10,7 +10,16 @@ from jax.tree_util import Partial
 from lindyn import cosine, ensemble, fields, flow, stability, theory
 from lindyn.fields import Params, Plane, Scalar
 from lindyn.flow import Window
-from lindyn.portrait import MOST_STARTS, POINTS, REST, Portrait, constants, from_log_s
+from lindyn.portrait import (
+    MOST_STARTS,
+    POINTS,
+    REST,
+    Portrait,
+    below,
+    constants,
+    directions,
+    from_log_s,
+)
 
 
 NEAR = 0.999  # of the ends of p and s, where all of them is this mode's
@@ -50,17 +59,13 @@ def portrait(
     )
     xs = np.linspace(*window.x, POINTS)
     dies, rivals = (np.asarray(x) for x in _edges(xs, float(count), params.alpha_p))
-    low, high = window.y
-    part = np.clip(dies, low, high) - low
-    arrows = rates(nodes)
-    length = np.linalg.norm(arrows, axis=1, keepdims=True)
     return Portrait(
         plane="cosine",
         params=params,
         window=window,
         fixed=jax.tree.map(np.asarray, _goal(args)),
         points=np.array([[np.nan] * 2, [np.nan] * 2, [1.0, 1 / params.alpha_p]]),
-        arrows=np.concatenate([nodes, arrows / np.where(length > 0, length, 1)], axis=1),
+        arrows=np.concatenate([nodes, directions(rates(nodes))], axis=1),
         flow=flow.spread(np.concatenate([curves[lines:, :0:-1], curves[:lines]], 1), window),
         failed=int(np.sum(status != ensemble.REACHED)),
         nullclines=_nullclines(window),
@@ -69,7 +74,7 @@ def portrait(
         constants=constants(params, window, xs),
         separatrix=[],
         basin=np.stack([xs, dies], axis=1),
-        share=float(np.mean(part / (high - low))),
+        share=below(dies, window.y),
         edge=0.0,
         rivals=np.stack([xs, rivals], axis=1),
     )

@@ -90,7 +90,7 @@ def line(params: Params, p: tuple[float, float]) -> Line:
         rate=fields.parabola(0.0, points, params),
         fixed=fixed,
         points=_curve(fixed.y, np.zeros(3)),
-        share=_below(edge, p),
+        share=below(edge, p),
         edge=edge,
     )
 
@@ -129,7 +129,7 @@ def portrait(
         window=window,
         fixed=fixed,
         points=_positions(fixed.y),
-        arrows=np.concatenate([nodes, _directions(rate(nodes))], axis=1),
+        arrows=np.concatenate([nodes, directions(rate(nodes))], axis=1),
         flow=flow.spread(np.concatenate([backward[:, :0:-1], forward], axis=1), window),
         failed=int(np.sum(status[: 2 * count] != ensemble.REACHED)),
         nullclines=_nullclines(plane, params, window, xs, roots),
@@ -138,7 +138,7 @@ def portrait(
         constants=constants(params, window, xs) if in_plane else [],
         separatrix=[piece for arm in arms for piece in flow.inside(arm, window)],
         basin=basin,
-        share=_below(basin[:, int(in_plane)], window.y if in_plane else window.x),
+        share=below(basin[:, int(in_plane)], window.y if in_plane else window.x),
         edge=_edge(params, roots, arms),
     )
 
@@ -148,7 +148,8 @@ def _closed_forms(params, field):
     return theory.fixed_points(params, field), theory.decay_roots(params)
 
 
-def _directions(rates):
+def directions(rates: np.ndarray) -> np.ndarray:
+    """Rates, (points, 2), of length 1; those that are zero stay so."""
     length = np.linalg.norm(rates, axis=1, keepdims=True)
     return rates / np.where(length > 0, length, 1)
 
@@ -265,7 +266,7 @@ def constants(params: Params, window: Window, xs: np.ndarray) -> list[tuple[floa
     ]
 
 
-def _below(edge, across):
+def below(edge: np.ndarray | float, across: tuple[float, float]) -> float:
     """The mean share of `across` that lies below `edge`."""
     low, high = across
     return float(np.mean((np.clip(edge, low, high) - low) / (high - low)))
