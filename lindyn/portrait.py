@@ -266,7 +266,7 @@ def constants(params: Params, window: Window, xs: np.ndarray) -> list[tuple[floa
     ]
 
 
-def below(edge: np.ndarray | float, across: tuple[float, float]) -> float:
+def below(edge: np.ndarray | float, across: tuple[float | int, float | int]) -> float:
     """The mean share of `across` that lies below `edge`."""
     low, high = across
     return float(np.mean((np.clip(edge, low, high) - low) / (high - low)))
