@@ -41,8 +41,9 @@ import tsit5
 from jax.sharding import AxisType, PartitionSpec as Each
 from tsit5 import END, FIRST_STEP
 
-from lindyn import ensemble, fields
-from lindyn.fields import Modes, Params
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params
 
 
 CHUNK = 256  # lanes of diffrax under one vmap

@@ -37,9 +37,10 @@ import numpy as np
 import timing
 from tsit5 import END
 
-from lindyn import engine, ensemble, fields, kernel as pallas, lanes
-from lindyn.fields import Modes
-from lindyn.taylor import Program
+from lindyn.solve import engine, ensemble, kernel as pallas, lanes
+from lindyn.solve.taylor import Program
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes
 
 
 PEAK = {  # operations a second of the vector units, a fused one counted as two

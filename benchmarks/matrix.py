@@ -41,8 +41,9 @@ from jax.sharding import AxisType, PartitionSpec as Each
 from jax.tree_util import Partial
 
 import lindyn
-from lindyn import ensemble, fields
-from lindyn.fields import Data, Full, Params
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Data, Full, Params
 
 
 END = 20.0

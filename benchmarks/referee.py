@@ -81,8 +81,8 @@ def lattice() -> list[dict]:
 
 
 def predicted(told: dict) -> dict:
-    from lindyn import predict, trial
-    from lindyn.case import Case
+    from lindyn.predict import command as predict, trial
+    from lindyn.predict.case import Case
 
     config = predict.Config(**told)
     case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
@@ -94,8 +94,8 @@ def observed(told: dict, seed: int, memory: float) -> dict:
     """From the weights of one trained network."""
     import jax
 
-    from lindyn import trial
-    from lindyn.population import Outcome, agreement, spectrum
+    from lindyn.predict import trial
+    from lindyn.predict.population import Outcome, agreement, spectrum
     from lindyn.train import data, gaussian, setup
     from lindyn.train.config import Config
     from lindyn.train.step import everywhere, parallel
@@ -140,7 +140,7 @@ def observed(told: dict, seed: int, memory: float) -> dict:
 
 
 def right(guess: dict, seen: dict) -> bool:
-    from lindyn.trial import LIVES, LOSES
+    from lindyn.predict.trial import LIVES, LOSES
 
     some = (LIVES, LOSES)
     if guess["kind"] in some and seen["kind"] in some:

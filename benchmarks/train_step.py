@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 import timing
 
-from lindyn import predictors
+from lindyn.theory import predictors
 from lindyn.train import byol, setup, step
 from lindyn.train.config import Config
 

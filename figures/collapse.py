@@ -18,10 +18,11 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lindyn import chart, maps, plot
-from lindyn.asked import TRAINER
-from lindyn.chart import Chart
-from lindyn.setting import Axis, Setting as Map
+from lindyn import plot
+from lindyn.sweep import chart, maps
+from lindyn.sweep.asked import TRAINER
+from lindyn.sweep.chart import Chart
+from lindyn.sweep.setting import Axis, Setting as Map
 
 
 RECORD = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "lattice.json"

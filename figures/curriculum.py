@@ -18,9 +18,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lindyn import ensemble, fields, plot, portrait, theory
-from lindyn.fields import Modes, Params
-from lindyn.flow import Window
+from lindyn import plot, theory
+from lindyn.phase import portrait
+from lindyn.phase.flow import Window
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)

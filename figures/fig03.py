@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import drawing
 from matplotlib.figure import Figure
 
-from lindyn import plot, portrait
-from lindyn.fields import Params
-from lindyn.flow import Window
-from lindyn.portrait import Portrait
+from lindyn import plot
+from lindyn.phase import portrait
+from lindyn.phase.flow import Window
+from lindyn.phase.portrait import Portrait
+from lindyn.theory.fields import Params
 
 
 @dataclasses.dataclass(frozen=True)

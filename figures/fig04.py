@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import drawing
 from matplotlib.figure import Figure
 
-from lindyn import plot, portrait
-from lindyn.fields import Params
-from lindyn.portrait import Line
+from lindyn import plot
+from lindyn.phase import portrait
+from lindyn.phase.portrait import Line
+from lindyn.theory.fields import Params
 
 
 @dataclasses.dataclass(frozen=True)

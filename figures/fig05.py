@@ -13,8 +13,10 @@ import drawing
 import numpy as np
 from matplotlib.figure import Figure
 
-from lindyn import ensemble, fields, plot, theory
-from lindyn.fields import Modes, Params
+from lindyn import plot, theory
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)

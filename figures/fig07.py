@@ -15,8 +15,9 @@ import jax.random as jr
 import numpy as np
 from matplotlib.figure import Figure
 
-from lindyn import ensemble, fields
-from lindyn.fields import Data, Full, Params
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Data, Full, Params
 
 
 @dataclasses.dataclass(frozen=True)

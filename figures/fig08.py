@@ -16,8 +16,10 @@ import jax.random as jr
 import numpy as np
 from matplotlib.figure import Figure
 
-from lindyn import ensemble, fields, plot
-from lindyn.fields import Moments, Params
+from lindyn import plot
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Moments, Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,9 +18,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lindyn import fields, flow, plot, stability
-from lindyn.fields import Correlations, Modes, Params
-from lindyn.flow import Window
+from lindyn import plot
+from lindyn.phase import flow
+from lindyn.phase.flow import Window
+from lindyn.theory import fields, stability
+from lindyn.theory.fields import Correlations, Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)

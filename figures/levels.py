@@ -17,9 +17,11 @@ import records
 from matplotlib.figure import Figure
 from sgd import trained
 
-from lindyn import fields, forecast, laws, plot, solve
-from lindyn.fields import Modes, Params
-from lindyn.units import units
+from lindyn import plot, solve
+from lindyn.compare import forecast, laws
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params
+from lindyn.theory.units import units
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import published
 
-from lindyn import runs
 from lindyn.command import UsageError, number
-from lindyn.train.__main__ import FREE
+from lindyn.record import runs
+from lindyn.train.command import FREE
 from lindyn.train.config import Config, check
 from lindyn.train.presets import presets
 

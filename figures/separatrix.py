@@ -14,9 +14,10 @@ import drawing
 import numpy as np
 from matplotlib.figure import Figure
 
-from lindyn import plot, portrait
-from lindyn.fields import Params
-from lindyn.flow import Window
+from lindyn import plot
+from lindyn.phase import portrait
+from lindyn.phase.flow import Window
+from lindyn.theory.fields import Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from lindyn import fields, laws, plot, solve, train
-from lindyn.fields import Data, Full
-from lindyn.runs import Run, load_run
-from lindyn.units import Scales, effective, units
+from lindyn import plot, solve, train
+from lindyn.compare import laws
+from lindyn.record.runs import Run, load_run
+from lindyn.theory import fields
+from lindyn.theory.fields import Data, Full
+from lindyn.theory.units import Scales, effective, units
 
 
 BEGIN = 2.5  # time from which both are followed

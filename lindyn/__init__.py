@@ -5,52 +5,48 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from lindyn import (
+    from lindyn import explore as explore, plot as plot, sweep as sweep, theory as theory
+    from lindyn.record.runs import load_run as load_run
+    from lindyn.solve import ensemble as ensemble, trajectory as trajectory
+    from lindyn.theory import (
         cosine as cosine,
-        ensemble as ensemble,
-        explore as explore,
+        critical_decay as critical_decay,
         fields as fields,
-        plot as plot,
+        fixed_points as fixed_points,
         predictors as predictors,
         spectra as spectra,
         steps as steps,
-        sweep as sweep,
-        theory as theory,
     )
-    from lindyn.fields import (
+    from lindyn.theory.fields import (
         Data as Data,
         Full as Full,
         Modes as Modes,
         Moments as Moments,
         Params as Params,
     )
-    from lindyn.runs import load_run as load_run
-    from lindyn.solve import trajectory as trajectory
-    from lindyn.theory import (
-        critical_decay as critical_decay,
-        fixed_points as fixed_points,
-    )
 
-_MODULES = (
-    *("cosine", "ensemble", "explore", "fields", "plot", "predictors"),
-    *("spectra", "steps", "sweep", "theory"),
-)
-_HOMES = {
-    "fields": ("Data", "Full", "Modes", "Moments", "Params"),
-    "runs": ("load_run",),
-    "solve": ("trajectory",),
-    "theory": ("critical_decay", "fixed_points"),
+_MODULES = {
+    "lindyn": ("explore", "plot", "sweep", "theory"),
+    "lindyn.solve": ("ensemble",),
+    "lindyn.theory": ("cosine", "fields", "predictors", "spectra", "steps"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = [*_MODULES, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+_OBJECTS = {
+    "lindyn.record.runs": ("load_run",),
+    "lindyn.solve": ("trajectory",),
+    "lindyn.theory": ("critical_decay", "fixed_points"),
+    "lindyn.theory.fields": ("Data", "Full", "Modes", "Moments", "Params"),
+}
+_MODULE = {name: f"{home}.{name}" for home, names in _MODULES.items() for name in names}
+_HOME = {name: home for home, names in _OBJECTS.items() for name in names}
+__all__ = [*_MODULE, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):
     """Import on first use: diffrax and matplotlib cost more than most commands need."""
-    if name in _MODULES:
-        return import_module(f"lindyn.{name}")
+    if name in _MODULE:
+        return import_module(_MODULE[name])
     if name in _HOME:
-        return getattr(import_module(f"lindyn.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'lindyn' has no attribute {name!r}")
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn import ensemble, rules, xla
+from lindyn.solve import ensemble, rules, xla
 
 
 SOLVES = 5

@@ -303,7 +303,7 @@ def test_help_lists_every_option_with_its_default(name, capsys):
 
 
 def test_an_interrupt_is_exit_130(folder, capsys, monkeypatch):
-    from lindyn import phase
+    from lindyn.phase import command as phase
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt

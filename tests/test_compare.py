@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lindyn import answers, compare, fields, forecast, laws, predictors, report, solve
+from lindyn import solve
 from lindyn.command import UsageError
-from lindyn.fields import Data, Full
-from lindyn.runs import load_run
+from lindyn.compare import answers, command as compare, forecast, laws, report
+from lindyn.record.runs import load_run
+from lindyn.theory import fields, predictors
+from lindyn.theory.fields import Data, Full
+from lindyn.theory.units import Scales, effective, units
 from lindyn.train import main as train
-from lindyn.units import Scales, effective, units
 
 
 FLAGS = ("--preset", "linear", "--checkpoint-every", "100000", "--inputs", "10", "--dim", "6")

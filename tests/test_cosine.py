@@ -10,11 +10,13 @@ import optax
 import pytest
 from scipy.special import gamma, hyp2f1
 
-from lindyn import cosine, fields, predict, solve, steps, theory, trial
-from lindyn.case import Case
-from lindyn.claims.cosine import simsiam_modes
-from lindyn.fields import Correlations, Data, Full, Modes, Online, Params, Views
-from lindyn.steps import SGD
+from lindyn import solve, theory
+from lindyn.predict import command as predict, trial
+from lindyn.predict.case import Case
+from lindyn.theory import cosine, fields, steps
+from lindyn.theory.fields import Correlations, Data, Full, Modes, Online, Params, Views
+from lindyn.theory.steps import SGD
+from lindyn.verify.claims.cosine import simsiam_modes
 
 
 DATA = Correlations(same=1.3, across=1.0)

@@ -16,8 +16,10 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh
 from jax.tree_util import Partial
 
-from lindyn import engine, ensemble, fields, kernel, predictors, solve, spectra, xla
-from lindyn.fields import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
+from lindyn import solve
+from lindyn.solve import engine, ensemble, kernel, xla
+from lindyn.theory import fields, predictors, spectra
+from lindyn.theory.fields import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
 
 
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3, tau=0.9)

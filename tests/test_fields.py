@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.experimental import pallas as pl
 
-from lindyn import fields, predictors, problems
-from lindyn.fields import (
+from lindyn.theory import fields, predictors
+from lindyn.theory.fields import (
     Correlations,
     Curriculum,
     Data,
@@ -22,6 +22,7 @@ from lindyn.fields import (
     Params,
     Plane,
 )
+from lindyn.verify import problems
 
 
 PARAMS = Params(alpha_p=1.7, beta=0.3, eta_p=0.05, eta_s=0.02, sigma2=0.4, tau=0.8)

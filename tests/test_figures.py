@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lindyn import ensemble, fields, flow, theory
-from lindyn.fields import Correlations, Modes, Params
+from lindyn import theory
+from lindyn.phase import flow
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Correlations, Modes, Params
 
 
 FIGURES = pathlib.Path(__file__).parents[1] / "figures"

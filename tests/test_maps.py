@@ -9,24 +9,15 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from lindyn import (
-    asked,
-    basins,
-    curves,
-    ensemble,
-    fields,
-    maps,
-    predict,
-    stepped,
-    steps,
-    theory,
-    trial,
-)
-from lindyn.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
-from lindyn.case import Case
-from lindyn.fields import Modes, Moments, Params, Plane
-from lindyn.setting import Axis, Setting, wide
-from lindyn.solve import trajectory
+from lindyn import theory
+from lindyn.predict import command as predict, trial
+from lindyn.predict.case import Case
+from lindyn.solve import ensemble, trajectory
+from lindyn.sweep import asked, curves, maps, stepped
+from lindyn.sweep.setting import Axis, Setting, wide
+from lindyn.theory import basins, fields, steps
+from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
+from lindyn.theory.fields import Modes, Moments, Params, Plane
 
 
 FIXED = {"wd": 0.05, "alpha-p": 1.0, "sigma2": 0.0, "tau": 1.0}

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from random_programs import Program
 
-from lindyn import ensemble, fields, rules, xla
-from lindyn.fields import Modes, Params
+from lindyn.solve import ensemble, rules, xla
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params
 
 
 SCRIPT = pathlib.Path(__file__).with_name("random_programs.py")

@@ -11,8 +11,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from lindyn import phase, plot, portrait, stability, theory
-from lindyn.fields import Params
+from lindyn import plot, theory
+from lindyn.phase import command as phase, portrait
+from lindyn.theory import stability
+from lindyn.theory.fields import Params
 
 
 QUICK = ["--grid", "6"]

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from lindyn import population
-from lindyn.fields import Params
-from lindyn.population import Outcome, Setting, Shape
-from lindyn.steps import SGD, Adam
+from lindyn.predict import population
+from lindyn.predict.population import Outcome, Setting, Shape
+from lindyn.theory.fields import Params
+from lindyn.theory.steps import SGD, Adam
 
 
 SHAPE = Shape(

@@ -6,11 +6,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from lindyn import competition, ensemble, fields, flow, portrait, theory
-from lindyn.claims.cosine import simsiam_modes
-from lindyn.fields import Correlations, Modes, Params, Plane
-from lindyn.flow import Window
-from lindyn.solve import trajectory
+from lindyn import theory
+from lindyn.phase import competition, flow, portrait
+from lindyn.phase.flow import Window
+from lindyn.solve import ensemble, trajectory
+from lindyn.theory import fields
+from lindyn.theory.fields import Correlations, Modes, Params, Plane
+from lindyn.verify.claims.cosine import simsiam_modes
 
 
 WIDE = Window((-0.6, 1.6), (0.0, 2.0))

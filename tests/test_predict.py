@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lindyn import fields, phase, predict, solve, theory
-from lindyn.fields import Data, Modes, Online, Params, Plane
-from lindyn.predictors import Power
+from lindyn import solve, theory
+from lindyn.phase import command as phase
+from lindyn.predict import command as predict
+from lindyn.theory import fields
+from lindyn.theory.fields import Data, Modes, Online, Params, Plane
+from lindyn.theory.predictors import Power
 from lindyn.train.config import Config as TrainConfig
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import pytest
 
-from lindyn import predictors, spectra
+from lindyn.theory import predictors, spectra
 
 
 @pytest.fixture

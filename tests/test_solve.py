@@ -9,8 +9,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
-from lindyn import fields, problems, solve, theory
-from lindyn.fields import Data, Full, Modes, Moments, Params, Plane
+from lindyn import solve, theory
+from lindyn.theory import fields
+from lindyn.theory.fields import Data, Full, Modes, Moments, Params, Plane
+from lindyn.verify import problems
 
 
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3, tau=0.9)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import pytest
 
-from lindyn import spectra
+from lindyn.theory import spectra
 
 
 def orthogonal(key, d):

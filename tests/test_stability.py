@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from lindyn import stability
+from lindyn.theory import stability
 
 
 TABLE = (

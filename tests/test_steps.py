@@ -10,9 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from lindyn import fields, solve, steps, theory
-from lindyn.fields import Data, Full, Modes, Online, Params
-from lindyn.steps import LARS, SGD, Adam
+from lindyn import solve, theory
+from lindyn.theory import fields, steps
+from lindyn.theory.fields import Data, Full, Modes, Online, Params
+from lindyn.theory.steps import LARS, SGD, Adam
 
 
 PARAMS = Params(alpha_p=3.0, beta=0.5, eta=0.02, sigma2=0.3)

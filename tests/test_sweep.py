@@ -12,8 +12,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from lindyn import chart, chunks, command, maps, plot, sweep, theory
-from lindyn.fields import Params
+from lindyn import command, plot, theory
+from lindyn.sweep import chart, chunks, command as sweep, maps
+from lindyn.theory.fields import Params
 
 
 SMALL = ["--x", "wd", "0", "0.3", "24", "--y", "tau", "0.3", "1", "20"]

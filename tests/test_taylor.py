@@ -9,10 +9,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from lindyn import fields, predictors
-from lindyn.fields import Data, Full, Modes, Params
-from lindyn.rules import NotAnalytic
-from lindyn.taylor import Program
+from lindyn.solve.rules import NotAnalytic
+from lindyn.solve.taylor import Program
+from lindyn.theory import fields, predictors
+from lindyn.theory.fields import Data, Full, Modes, Params
 
 
 ORDER = 5

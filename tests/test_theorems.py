@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lindyn import theorems
-from lindyn.theorems import SGD, Layers
+from lindyn.theory import theorems
+from lindyn.theory.theorems import SGD, Layers
 
 
 D, INPUTS, HIDDEN = 3, 5, 4

@@ -10,8 +10,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import root_scalar
 
-from lindyn import ensemble, fields, predictors, stability, theorems, theory
-from lindyn.fields import Correlations, Data, Modes, Params, Plane
+from lindyn import theory
+from lindyn.solve import ensemble
+from lindyn.theory import fields, predictors, stability, theorems
+from lindyn.theory.fields import Correlations, Data, Modes, Params, Plane
 
 
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.05, sigma2=0.3, tau=0.9)

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from lindyn import ensemble, fields
-from lindyn.fields import Modes, Params
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params
 
 
 FILE = pathlib.Path(__file__).parents[1] / "figures" / "tutorial.ipynb"

@@ -7,8 +7,10 @@ import math
 
 import pytest
 
-from lindyn import cosine, fields, theorems, theory, verify
-from lindyn.claims import CLAIMS
+from lindyn import theory
+from lindyn.theory import cosine, fields, theorems
+from lindyn.verify import command as verify
+from lindyn.verify.claims import CLAIMS
 
 
 NAMED = {claim.name: claim for claim in CLAIMS}

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lindyn import fate, forecast, laws, predictors
 from lindyn.command import UsageError
-from lindyn.fate import Fate
-from lindyn.forecast import Forecast, Observed
-from lindyn.laws import Alignment, Balance, Invariance, Measured
-from lindyn.runs import Run
-from lindyn.units import Units, units
+from lindyn.compare import fate, forecast, laws
+from lindyn.compare.fate import Fate
+from lindyn.compare.forecast import Forecast, Observed
+from lindyn.compare.laws import Alignment, Balance, Invariance, Measured
+from lindyn.record.runs import Run
+from lindyn.theory import predictors
+from lindyn.theory.units import Units, units
 
 
 CLOSED = ("directpred", "directset", "directcopy")

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Annotated, Literal, get_args
@@ -10,10 +11,12 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 import tyro
 
-from lindyn import chunks, command, report
-from lindyn.answers import FEWEST, answers, begin
+from lindyn import command
 from lindyn.command import UsageError, number
-from lindyn.runs import load_run
+from lindyn.compare import report
+from lindyn.compare.answers import FEWEST, answers, begin
+from lindyn.record.runs import load_run
+from lindyn.sweep import chunks
 
 
 Format = Literal["png", "svg", "pdf", "json"]
@@ -38,7 +41,7 @@ class Config:
     """One JSON object on stdout."""
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     return command.run("compare", Config, _main, argv)
 
 
@@ -49,7 +52,7 @@ def _main(config: Config) -> int:
     files = command.targets(config.out, stem, config.format, get_args(Format))
     command.start()
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
-        plotting = meanwhile.submit(import_module, "lindyn.plot_run")
+        plotting = meanwhile.submit(import_module, "lindyn.plot.plot_run")
         found = answers(run, first)
     told = report.told(found)
     about = command.provenance("compare", config)
@@ -110,7 +113,3 @@ def _show(told):
         table.add_row(name, f"not said: {reason}")
     console.print(f"from epoch {told['from_epoch']:.3g} on")
     console.print(table)
-
-
-if __name__ == "__main__":
-    command.leave(main())

@@ -6,12 +6,15 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lindyn import basins, ensemble, fields, portrait, spectra, theory
-from lindyn.fields import Params, Plane
-from lindyn.flow import Window
-from lindyn.forecast import Forecast, Observed
-from lindyn.portrait import Portrait
-from lindyn.units import Scales, Units, effective
+from lindyn import theory
+from lindyn.compare.forecast import Forecast, Observed
+from lindyn.phase import portrait
+from lindyn.phase.flow import Window
+from lindyn.phase.portrait import Portrait
+from lindyn.solve import ensemble
+from lindyn.theory import basins, fields, spectra
+from lindyn.theory.fields import Params, Plane
+from lindyn.theory.units import Scales, Units, effective
 
 
 FOREVER = 1e6  # units of time in which a mode of the frozen flow has met its fate

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lindyn import fields, solve, spectra
-from lindyn.fields import Correlations, Modes
-from lindyn.laws import Measured, in_basis
-from lindyn.units import Scales, Units, effective
+from lindyn import solve
+from lindyn.compare.laws import Measured, in_basis
+from lindyn.theory import fields, spectra
+from lindyn.theory.fields import Correlations, Modes
+from lindyn.theory.units import Scales, Units, effective
 
 
 RTOL = 1e-6

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from lindyn import fate, laws, units
-from lindyn.answers import Answers
-from lindyn.forecast import FREE
+from lindyn.compare import fate, laws
+from lindyn.compare.answers import Answers
+from lindyn.compare.forecast import FREE
+from lindyn.theory import units
 
 
 STIFF = "the equations are too stiff to solve"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from lindyn.explore.page import Page
+    from lindyn.explore.html_page import Page
     from lindyn.explore.presets import Regime
-    from lindyn.fields import Params
+    from lindyn.theory.fields import Params
 
 
 def figure(
@@ -27,7 +27,7 @@ def figure(
     `lindyn.train`, whose parameters are followed where `params` is None. ValueError for what
     has no picture.
     """
-    from lindyn.explore import page
+    from lindyn.explore import html_page as page
     from lindyn.explore.presets import Config
 
     values: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def figure(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from lindyn.explore.__main__ import main
+    from lindyn.explore.command import main
 
     return main(argv)
 

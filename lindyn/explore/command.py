@@ -38,7 +38,7 @@ def _main(config: Config) -> int:
 
 def _page():
     try:
-        from lindyn.explore import page
+        from lindyn.explore import html_page as page
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "bokeh":
             raise
@@ -60,7 +60,3 @@ def _has_browser():
     except webbrowser.Error:
         return False
     return True
-
-
-if __name__ == "__main__":
-    command.leave(main())

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jax import jacfwd
 from jax.tree_util import Partial
 
-from lindyn import cosine, fields, flow, portrait, stability, theory
+from lindyn import theory
 from lindyn.explore.javascript import translate
 from lindyn.explore.presets import MOST_STARTS
-from lindyn.fields import Correlations, Modes, Params, Plane
-from lindyn.predictors import Power
+from lindyn.phase import flow, portrait
+from lindyn.theory import cosine, fields, stability
+from lindyn.theory.fields import Correlations, Modes, Params, Plane
+from lindyn.theory.predictors import Power
 
 
 PARAMS = Params(eta=0.1)

@@ -14,7 +14,7 @@ from lindyn.explore import equations, plots
 from lindyn.explore.presets import MENU, MOST_STARTS, PRESETS, Config, check, pairs
 
 
-HERE = pathlib.Path(__file__).parent
+PAGE = pathlib.Path(__file__).parent / "page"
 SCRIPTS = (
     "solve.js",
     "flow.js",
@@ -130,4 +130,4 @@ def _variables():
 
 
 def _text(name):
-    return (HERE / name).read_text(encoding="utf-8")
+    return (PAGE / name).read_text(encoding="utf-8")

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lindyn import answers, fate, forecast, units
 from lindyn.command import UsageError
-from lindyn.runs import load_run
+from lindyn.compare import answers, fate, forecast
+from lindyn.record.runs import load_run
+from lindyn.theory import units
 
 
 RECORDS, MODES = 400, 64  # at most

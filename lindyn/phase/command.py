@@ -3,16 +3,18 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Literal, get_args
 
 import numpy as np
 
-from lindyn import command, competition, portrait, theory
+from lindyn import command, theory
 from lindyn.command import UsageError, interval, number
-from lindyn.fields import Params
-from lindyn.flow import Window
+from lindyn.phase import competition, portrait
+from lindyn.phase.flow import Window
+from lindyn.theory.fields import Params
 
 
 Format = Literal["png", "svg", "pdf", "json"]
@@ -70,7 +72,7 @@ PRESETS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     return command.run("phase", Config, draw, argv, PRESETS)
 
 
@@ -337,7 +339,3 @@ def _decays(summary):
 def _number(value):
     real = f"{value.real + 0.0:.5g}"
     return f"{real} {value.imag:+.5g}i" if value.imag else real
-
-
-if __name__ == "__main__":
-    command.leave(main())

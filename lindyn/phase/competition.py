@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lindyn import cosine, ensemble, fields, flow, stability, theory
-from lindyn.fields import Params, Plane, Scalar
-from lindyn.flow import Window
-from lindyn.portrait import (
+from lindyn import theory
+from lindyn.phase import flow
+from lindyn.phase.flow import Window
+from lindyn.phase.portrait import (
     MOST_STARTS,
     POINTS,
     REST,
@@ -20,6 +20,9 @@ from lindyn.portrait import (
     directions,
     from_log_s,
 )
+from lindyn.solve import ensemble
+from lindyn.theory import cosine, fields, stability
+from lindyn.theory.fields import Params, Plane, Scalar
 
 
 NEAR = 0.999  # of the ends of p and s, where all of them is this mode's

@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import PyTree
 
-from lindyn import ensemble
+from lindyn.solve import ensemble
 
 
 SPACING = 0.0125  # between the points of a curve, in widths of the window

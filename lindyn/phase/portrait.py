@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lindyn import ensemble, fields, flow, theory, xla
-from lindyn.fields import Curriculum, Params, Plane, Scalar
-from lindyn.flow import Window
+from lindyn import theory
+from lindyn.phase import flow
+from lindyn.phase.flow import Window
+from lindyn.solve import ensemble, xla
+from lindyn.theory import fields
+from lindyn.theory.fields import Curriculum, Params, Plane, Scalar
 
 
 REST = 1e-4  # the share of the window's highest speed at which flow lines come to rest

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lindyn import theory, units
-from lindyn.fields import Numbers, Params
-from lindyn.predictors import Power
-from lindyn.steps import SGD
-from lindyn.units import Scales, effective
+from lindyn import theory
+from lindyn.theory import units
+from lindyn.theory.fields import Numbers, Params
+from lindyn.theory.predictors import Power
+from lindyn.theory.steps import SGD
+from lindyn.theory.units import Scales, effective
 
 
 DIES, LIVES, DEPENDS = "collapses", "does not collapse", "depends on the start"

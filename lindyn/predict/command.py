@@ -4,14 +4,15 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from lindyn import command, runs
+from lindyn import command
 from lindyn.command import UsageError, number
+from lindyn.record import runs
 
 
 Decay = Annotated[float, tyro.conf.arg(aliases=("--weight-decay",))]
@@ -97,7 +98,7 @@ FIXED = {  # what the theory does not know, unless a run says otherwise
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     return command.run("predict", Config, functools.partial(_begin, argv), argv)
 
@@ -112,11 +113,7 @@ def _begin(argv, config):
 
 def predict(config: Config, recorded: Mapping[str, Any]) -> int:
     """Check, answer and print; 1 for a collapse, if so asked."""
-    from lindyn import (  # solvers, which --help need not pay for
-        case as cases,
-        reasons,
-        remedies,
-    )
+    from lindyn.predict import case as cases, reasons, remedies
 
     _check(config)
     command.start()
@@ -226,7 +223,3 @@ def _tell(found, rows):
     tell(f"assumed: {found['assumed']}")
     if found["phase"]:
         tell(f"to see it: {found['phase']}")
-
-
-if __name__ == "__main__":
-    command.leave(main())

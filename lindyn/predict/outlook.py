@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn import basins, ensemble, maps
-from lindyn.basins import COLLAPSES, SURVIVES, UNDECIDED
-from lindyn.case import DEPENDS, DIES, LIVES, Case
-from lindyn.fields import Modes, Plane
+from lindyn.predict.case import DEPENDS, DIES, LIVES, Case
+from lindyn.solve import ensemble
+from lindyn.sweep import maps
+from lindyn.theory import basins
+from lindyn.theory.basins import COLLAPSES, SURVIVES, UNDECIDED
+from lindyn.theory.fields import Modes, Plane
 
 
 NEAR = 0.1  # usual starts have p above this part of p* = 1/a

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from lindyn import fields, predictors, spectra, steps
-from lindyn.fields import Data, Full, Online, Params, Views
-from lindyn.steps import Optimiser, State
+from lindyn.theory import fields, predictors, spectra, steps
+from lindyn.theory.fields import Data, Full, Online, Params, Views
+from lindyn.theory.steps import Optimiser, State
 
 
 LARGEST = 1e100  # weight, beyond which a network has diverged

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lindyn.case import DIES, LIVES, Case
-from lindyn.cosine import noisy_decay
-from lindyn.trial import DIVERGES, NOISE, STARTS
+from lindyn.predict.case import DIES, LIVES, Case
+from lindyn.predict.trial import DIVERGES, NOISE, STARTS
+from lindyn.theory.cosine import noisy_decay
 
 
 Row = tuple[str, float | None, str]  # name, number, meaning

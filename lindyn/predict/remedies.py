@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lindyn import fields, steps, theory, units
-from lindyn.basins import SURVIVES
-from lindyn.case import DEPENDS, DIES, LIVES, POWERS, Case, arrays
-from lindyn.outlook import box, escape, given, solved, start
-from lindyn.trial import (
+from lindyn import theory
+from lindyn.predict.case import DEPENDS, DIES, LIVES, POWERS, Case, arrays
+from lindyn.predict.outlook import box, escape, given, solved, start
+from lindyn.predict.trial import (
     DIM,
     DIVERGES,
     INPUTS,
@@ -23,6 +22,8 @@ from lindyn.trial import (
     kinds,
     trial,
 )
+from lindyn.theory import fields, steps, units
+from lindyn.theory.basins import SURVIVES
 
 
 LESS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 1e-3)  # of a number, in the order they are tried

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lindyn import population
-from lindyn.case import DIES, LIVES, TRAINED, Case
-from lindyn.population import Outcome, Setting, Shape
-from lindyn.steps import LARS, Adam, decay_limit
+from lindyn.predict import population
+from lindyn.predict.case import DIES, LIVES, TRAINED, Case
+from lindyn.predict.population import Outcome, Setting, Shape
+from lindyn.theory.steps import LARS, Adam, decay_limit
 
 
 LOSES, DIVERGES, NOISE = "loses modes", "diverges", "is ruled by noise"

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn import spectra
 from lindyn.command import as_json
+from lindyn.theory import spectra
 from lindyn.train.step import Record
 
 

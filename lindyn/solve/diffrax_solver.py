@@ -13,8 +13,8 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from lindyn.fields import Scalar
-from lindyn.xla import exact_products
+from lindyn.solve.xla import exact_products
+from lindyn.theory.fields import Scalar
 
 
 Y = TypeVar("Y")

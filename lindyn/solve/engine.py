@@ -18,10 +18,10 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
-from lindyn import lanes, xla
-from lindyn.lanes import Lanes, Method, Problem, RungeKutta, Taylor
-from lindyn.rules import SHORT, elementwise
-from lindyn.taylor import Program
+from lindyn.solve import lanes, xla
+from lindyn.solve.lanes import Lanes, Method, Problem, RungeKutta, Taylor
+from lindyn.solve.rules import SHORT, elementwise
+from lindyn.solve.taylor import Program
 
 
 BLOCK = 8  # steps between looks at which solves are done
@@ -243,7 +243,7 @@ def compiled(plan: Plan) -> Callable:
 def _device(plan, rows, count, inputs):
     setting = Setting.of(plan, inputs, rows.dtype)
     if _has_kernel(setting):
-        from lindyn import kernel
+        from lindyn.solve import kernel
 
         out, slots = kernel.run(setting, rows, count[0])
         log = jnp.zeros((0, plan.y.width), rows.dtype)
@@ -259,7 +259,7 @@ def _device(plan, rows, count, inputs):
 def _has_kernel(setting):
     if setting.platform != "gpu" or not setting.plan.kernel:
         return False
-    from lindyn import kernel
+    from lindyn.solve import kernel
 
     reason = kernel.obstacle(setting)
     if reason is not None:

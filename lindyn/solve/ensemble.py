@@ -16,9 +16,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import ArrayLike, Float, Int, PyTree
 
-from lindyn import engine, lanes
-from lindyn.engine import Inputs, Layout, Plan
-from lindyn.lanes import (
+from lindyn.solve import engine, lanes
+from lindyn.solve.engine import Inputs, Layout, Plan
+from lindyn.solve.lanes import (
     DIVERGED as DIVERGED,
     EVENT as EVENT,
     EXHAUSTED as EXHAUSTED,

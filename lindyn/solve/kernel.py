@@ -8,8 +8,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from lindyn import lanes
-from lindyn.lanes import Taylor
+from lindyn.solve import lanes
+from lindyn.solve.lanes import Taylor
 
 
 WARP = 32  # solves that share an instruction wait for each other

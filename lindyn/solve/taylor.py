@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, PyTree
 
-from lindyn import rules
-from lindyn.rules import Constant, NotAnalytic, Series
+from lindyn.solve import rules
+from lindyn.solve.rules import Constant, NotAnalytic, Series
 
 
 class Program:

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-from lindyn import predict
 from lindyn.command import UsageError, interval, number
-from lindyn.setting import Axis, Setting
-from lindyn.trial import DIM
+from lindyn.predict import command as predict
+from lindyn.predict.trial import DIM
+from lindyn.sweep.setting import Axis, Setting
 
 
 STEPS = ("lr", "momentum", "ema")  # what steps of a trainer have, and a flow has not

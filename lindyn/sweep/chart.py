@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lindyn import curves
-from lindyn.curves import Agreement, Closed
-from lindyn.setting import Setting
+from lindyn.sweep import curves
+from lindyn.sweep.curves import Agreement, Closed
+from lindyn.sweep.setting import Setting
 
 
 FINE = 601  # points a side on which curves are traced

@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Literal, get_args
@@ -13,10 +14,11 @@ from typing import Literal, get_args
 import jax
 import numpy as np
 
-from lindyn import chart, command, maps
-from lindyn.asked import asked
-from lindyn.chunks import Chunks, save, whole
+from lindyn import command
 from lindyn.command import UsageError
+from lindyn.sweep import chart, maps
+from lindyn.sweep.asked import asked
+from lindyn.sweep.chunks import Chunks, save, whole
 
 
 Name = Literal[
@@ -157,7 +159,7 @@ PRESETS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     return command.run("sweep", Config, sweep, argv, PRESETS)
 
 
@@ -298,7 +300,3 @@ def _table(drawn, report, rate):
     for row in rows.items():
         table.add_row(*row)
     Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
-
-
-if __name__ == "__main__":
-    command.leave(main())

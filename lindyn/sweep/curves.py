@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from lindyn import fields, theory
-from lindyn.setting import Cells, Setting
-from lindyn.steps import decay_limit, stable_rate
+from lindyn import theory
+from lindyn.sweep.setting import Cells, Setting
+from lindyn.theory import fields
+from lindyn.theory.steps import decay_limit, stable_rate
 
 
 NEAR = 1e-9  # the part of p by which a start may miss tau/2a for rounding

@@ -10,10 +10,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Int
 
-from lindyn import basins, ensemble, fields, stepped, theory
-from lindyn.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
-from lindyn.fields import Modes, Numbers, Params, Plane
-from lindyn.setting import Cells, Setting, wide
+from lindyn import theory
+from lindyn.solve import ensemble
+from lindyn.sweep import stepped
+from lindyn.sweep.setting import Cells, Setting, wide
+from lindyn.theory import basins, fields
+from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
+from lindyn.theory.fields import Modes, Numbers, Params, Plane
 
 
 TURNS = 8  # of K along a solution; those near a focus never end, and become small

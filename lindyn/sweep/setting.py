@@ -8,9 +8,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from lindyn.case import Case
-from lindyn.fields import Numbers, Params
-from lindyn.steps import SGD
+from lindyn.predict.case import Case
+from lindyn.theory.fields import Numbers, Params
+from lindyn.theory.steps import SGD
 
 
 PARTS = {"escape-time": 0.1, "alignment-margin": 0.2, "alignment": 0.2}  # the others: 0.5

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn import basins, curves, fields, steps, trial
-from lindyn.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
-from lindyn.fields import Modes, Plane
-from lindyn.setting import Cells, Setting, wide
+from lindyn.predict import trial
+from lindyn.sweep import curves
+from lindyn.sweep.setting import Cells, Setting, wide
+from lindyn.theory import basins, fields, steps
+from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
+from lindyn.theory.fields import Modes, Plane
 
 
 MODES, NETWORKS = 4096, 32  # whose steps are one program's

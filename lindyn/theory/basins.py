@@ -1,8 +1,8 @@
 """Where the fate of a mode is certain long before it rests: what the solves of maps stop at.
 
 Throughout a = 1 + sigma2, g is `fields.gain`, Delta is `fields.growth`, and p-* <= p* are
-`theory.decay_roots`. A state is a `Plane` or `Modes`, with params.tau = 1 for these: there
-the target comes to rest. All of it is derived. The regions keep away from the edge of the
+`closed_forms.decay_roots`. A state is a `Plane` or `Modes`, with params.tau = 1 for these:
+there the target comes to rest. All of it is derived. The regions keep away from the edge of the
 basins, where it is the flow that decides; `room` makes a region smaller by that part.
 """
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from lindyn import fields, theory
-from lindyn.fields import Modes, Numbers, Params, Plane
+from lindyn.theory import closed_forms, fields
+from lindyn.theory.fields import Modes, Numbers, Params, Plane
 
 
 SURVIVES, COLLAPSES, UNDECIDED, FAILED, DIVERGES = range(5)
@@ -31,7 +31,7 @@ class Goal(NamedTuple):
 
 
 def goal(params: Params) -> Goal:
-    edge, p = theory.decay_roots(params)
+    edge, p = closed_forms.decay_roots(params)
     s = params.eta_p * p**2 / (params.alpha_p * params.eta_s)
     return Goal(edge, p, s, *(potential(p, s, s, params) for p in (p, edge)))
 

@@ -15,16 +15,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 from numpy.polynomial.legendre import leggauss
 
-from lindyn import fields, predictors, stability
-from lindyn.fields import (
-    Correlations,
-    Curriculum,
-    Modes,
-    Numbers,
-    Params,
-    Plane,
-    Scalar,
-)
+from lindyn.theory import fields, predictors, stability
+from lindyn.theory.fields import Correlations, Curriculum, Modes, Numbers, Params, Plane, Scalar
 
 
 class FixedPoints(eqx.Module):

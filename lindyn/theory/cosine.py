@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lindyn import theory
-from lindyn.fields import Numbers, Params
+from lindyn.theory import closed_forms
+from lindyn.theory.fields import Numbers, Params
 
 
 Weights = Float[Array, "*networks modes"]
@@ -52,7 +52,7 @@ def survivors(
 
 def edge(p: Weights, m: Numbers, alpha_p: Numbers) -> Array:
     """s(0) up to which one mode dies among many that keep m: the squared loss' with p* = m."""
-    return theory.basin_edge_without_decay(p, Params(alpha_p=alpha_p, tau=m))
+    return closed_forms.basin_edge_without_decay(p, Params(alpha_p=alpha_p, tau=m))
 
 
 def rival_edges(p: Numbers, count: Numbers, alpha_p: Numbers) -> tuple[Array, Array]:

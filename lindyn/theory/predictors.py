@@ -11,8 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from lindyn.spectra import compose
-from lindyn.xla import exact_products
+from lindyn.solve.xla import exact_products
+from lindyn.theory.spectra import compose
 
 
 if TYPE_CHECKING:

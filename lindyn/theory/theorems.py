@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lindyn.fields import Data, Numbers, Params
-from lindyn.xla import exact_products
+from lindyn.solve.xla import exact_products
+from lindyn.theory.fields import Data, Numbers, Params
 
 
 def balance(

@@ -4,6 +4,6 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from lindyn.train.__main__ import main
+    from lindyn.train.command import main
 
     return main(argv)

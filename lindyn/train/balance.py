@@ -6,8 +6,8 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from lindyn import theorems
-from lindyn.theorems import SGD, Layers, Ledger
+from lindyn.theory import theorems
+from lindyn.theory.theorems import SGD, Layers, Ledger
 from lindyn.train import byol
 from lindyn.train.layers import Linear
 

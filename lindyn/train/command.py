@@ -202,7 +202,3 @@ def _show(config, summary):
             table.add_row(name.replace("_", " "), shown)
     Console(highlight=False).print(table)
     print(config.out)
-
-
-if __name__ == "__main__":
-    command.leave(main())

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from lindyn.command import progress
-from lindyn.train import evaluate, record, setup, source, weights
+from lindyn.record import record
+from lindyn.train import evaluate, setup, source, weights
 from lindyn.train.checkpoint import Checkpoints, on_host
 from lindyn.train.config import Config
 from lindyn.train.step import Method, Record, TrainState, everywhere, parallel

@@ -11,7 +11,7 @@ import jax.random as jr
 import optax
 from jaxtyping import PyTree
 
-from lindyn import predictors, theorems
+from lindyn.theory import predictors, theorems
 from lindyn.train import augment, byol, gaussian
 from lindyn.train.config import Config
 from lindyn.train.step import DEVICE, Method, TrainState, initial

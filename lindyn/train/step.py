@@ -15,7 +15,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-from lindyn import predictors, theorems
+from lindyn.theory import predictors, theorems
 from lindyn.train import balance, byol
 
 

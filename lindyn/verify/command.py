@@ -5,6 +5,7 @@ import math
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import jax.random as jr
@@ -36,7 +37,7 @@ class Verdict:
     seconds: float
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     return command.run("verify", Config, verify, argv)
 
 
@@ -69,7 +70,7 @@ def verify(config: Config) -> int:
 
 def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
     """The worst residual of a claim over `seeds` random problems."""
-    from lindyn import problems
+    from lindyn.verify import problems
 
     begin, worst, trouble = time.perf_counter(), 0.0, ""
     for each in range(seed, seed + seeds):
@@ -93,7 +94,7 @@ def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
 
 
 def _chosen(only):
-    from lindyn.claims import CLAIMS  # brings in diffrax, which --help need not pay for
+    from lindyn.verify.claims import CLAIMS  # brings in diffrax, which --help need not pay for
 
     named = {claim.name: claim for claim in CLAIMS}
     unknown = [name for name in only if name not in named]
@@ -123,7 +124,3 @@ def _table(verdicts):
     console.print(table)
     failed = sum(not verdict.holds for verdict in verdicts)
     console.print(f"{len(verdicts) - failed} of {len(verdicts)} claims hold")
-
-
-if __name__ == "__main__":
-    command.leave(main())

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import lindyn as ld
-from lindyn import phase
-from lindyn.explore import main, page
+from lindyn.explore import html_page as page, main
 from lindyn.explore.presets import PRESETS, Config
+from lindyn.phase import command as phase
 
 
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"

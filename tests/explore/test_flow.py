@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from lindyn import ensemble, explore, fields, flow, portrait, theory
-from lindyn.fields import Modes, Params, Plane
-from lindyn.flow import Window
-from lindyn.predictors import Power
+from lindyn import explore, theory
+from lindyn.phase import flow, portrait
+from lindyn.phase.flow import Window
+from lindyn.solve import ensemble
+from lindyn.theory import fields
+from lindyn.theory.fields import Modes, Params, Plane
+from lindyn.theory.predictors import Power
 
 
 HERE = pathlib.Path(explore.__file__).parent

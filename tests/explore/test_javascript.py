@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from lindyn import stability
 from lindyn.explore import equations
 from lindyn.explore.javascript import Untranslatable, translate
-from lindyn.fields import Params, Plane
-from lindyn.predictors import Power
+from lindyn.theory import stability
+from lindyn.theory.fields import Params, Plane
+from lindyn.theory.predictors import Power
 
 
 CASES = 40

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from lindyn import answers
 from lindyn.command import UsageError
+from lindyn.compare import answers
 from lindyn.explore import movie
-from lindyn.runs import load_run
+from lindyn.record.runs import load_run
 from lindyn.train import main as train
 
 

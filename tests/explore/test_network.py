@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lindyn import cosine, explore, fields, solve
+from lindyn import explore, solve
 from lindyn.explore import equations
-from lindyn.fields import Correlations, Modes, Params
+from lindyn.theory import cosine, fields
+from lindyn.theory.fields import Correlations, Modes, Params
 
 
 HERE = pathlib.Path(explore.__file__).parent

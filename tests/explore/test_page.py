@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import lindyn as ld
-from lindyn import phase
 from lindyn.command import UsageError
-from lindyn.explore import main, movie, page, plots
+from lindyn.explore import html_page as page, main, movie, plots
 from lindyn.explore.presets import MENU, PRESETS, Config
+from lindyn.phase import command as phase
 
 
 MOST = 6e6  # bytes

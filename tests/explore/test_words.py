@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tyro
 
-from lindyn import cosine, explore, phase, portrait, theory
-from lindyn.fields import Params
+from lindyn import explore, theory
+from lindyn.phase import command as phase, portrait
+from lindyn.theory import cosine
+from lindyn.theory.fields import Params
 
 
 HERE = pathlib.Path(explore.__file__).parent

@@ -4,7 +4,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from lindyn import spectra
+from lindyn.theory import spectra
 from lindyn.train import evaluate
 from lindyn.train.evaluate import Judged
 

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from lindyn import predictors, xla
+from lindyn.solve import xla
+from lindyn.theory import predictors
 from lindyn.train import byol, setup, step
 from lindyn.train.config import Config
 from lindyn.train.layers import BatchNorm, Conv

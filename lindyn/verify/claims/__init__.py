@@ -4,5 +4,5 @@ Numbers are those of Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810); "deri
 what the paper does not state.
 """
 
-from lindyn.claims import networks, steps, alignment, modes, fates, cosine  # noqa: F401, I001  in this order
-from lindyn.claims.claim import CLAIMS as CLAIMS, Claim as Claim
+from lindyn.verify.claims import networks, steps, alignment, modes, fates, cosine  # noqa: F401, I001  in this order
+from lindyn.verify.claims.claim import CLAIMS as CLAIMS, Claim as Claim

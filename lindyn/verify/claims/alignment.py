@@ -5,10 +5,19 @@ import jax.numpy as jnp
 import jax.random as jr
 from numpy.polynomial.legendre import leggauss
 
-from lindyn import fields, spectra, theorems, theory
-from lindyn.claims.claim import RTOL, aligned, apart, claim, excess, isotropic, with_decay
-from lindyn.fields import Full, Moments
+from lindyn import theory
 from lindyn.solve import trajectory
+from lindyn.theory import fields, spectra, theorems
+from lindyn.theory.fields import Full, Moments
+from lindyn.verify.claims.claim import (
+    RTOL,
+    aligned,
+    apart,
+    claim,
+    excess,
+    isotropic,
+    with_decay,
+)
 
 
 @claim(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
 
-from lindyn.fields import Data
-from lindyn.problems import Problem
+from lindyn.theory.fields import Data
+from lindyn.verify.problems import Problem
 
 
 RTOL = 1e-11  # asked of the solver

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from lindyn import cosine, fields, steps, theory
-from lindyn.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
-from lindyn.fields import Correlations, Data, Full, Modes, Online, Plane, Views
+from lindyn import theory
 from lindyn.solve import trajectory
-from lindyn.spectra import compose
+from lindyn.theory import cosine, fields, steps
+from lindyn.theory.fields import Correlations, Data, Full, Modes, Online, Plane, Views
+from lindyn.theory.spectra import compose
+from lindyn.verify.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
 
 
 @claim("the cosine's flow descends on -C/(N_q N_z), outputs of one length", "derived", 1e-12)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from lindyn import ensemble, fields, predictors, stability, theory
-from lindyn.claims.claim import apart, claim, with_decay
-from lindyn.fields import Correlations, Modes, Plane
-from lindyn.solve import trajectory
+from lindyn import theory
+from lindyn.solve import ensemble, trajectory
+from lindyn.theory import fields, predictors, stability
+from lindyn.theory.fields import Correlations, Modes, Plane
+from lindyn.verify.claims.claim import apart, claim, with_decay
 
 
 @claim("every field rests at its fixed points", "(11)-(16)", 1e-12)

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from lindyn import fields, theory
-from lindyn.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
-from lindyn.fields import Correlations, Curriculum, Data, Full, Modes, Moments, Plane
+from lindyn import theory
 from lindyn.solve import trajectory
-from lindyn.spectra import compose
+from lindyn.theory import fields
+from lindyn.theory.fields import Correlations, Curriculum, Data, Full, Modes, Moments, Plane
+from lindyn.theory.spectra import compose
+from lindyn.verify.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
 
 
 @claim("aligned, isotropic, diagonal: the full flow is the modes' flow", "(11)-(13)", 1e-9)

@@ -4,10 +4,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from lindyn import fields, problems, theorems
-from lindyn.claims.claim import RTOL, apart, claim, excess, with_decay
-from lindyn.fields import Full
 from lindyn.solve import trajectory
+from lindyn.theory import fields, theorems
+from lindyn.theory.fields import Full
+from lindyn.verify import problems
+from lindyn.verify.claims.claim import RTOL, apart, claim, excess, with_decay
 
 
 @claim(

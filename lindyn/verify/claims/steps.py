@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from lindyn import problems, theorems
-from lindyn.claims.claim import apart, claim
-from lindyn.theorems import SGD, Layers
+from lindyn.theory import theorems
+from lindyn.theory.theorems import SGD, Layers
+from lindyn.verify import problems
+from lindyn.verify.claims.claim import apart, claim
 
 
 BATCH, STEPS = 16, 200

@@ -1,0 +1,1 @@
+"""What happened in a run? The run folder: written here, read here."""

@@ -1,0 +1,20 @@
+"""Numbers from equations: one trajectory, or ensembles of many, whatever the field."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from lindyn.solve.diffrax_solver import (
+        SolveError as SolveError,
+        dense as dense,
+        steady_state as steady_state,
+        trajectory as trajectory,
+    )
+
+
+def __getattr__(name: str):
+    """Import on first use: diffrax costs more than ensembles need."""
+    if name in ("SolveError", "dense", "steady_state", "trajectory"):
+        return getattr(import_module("lindyn.solve.diffrax_solver"), name)
+    raise AttributeError(f"module 'lindyn.solve' has no attribute {name!r}")
