@@ -1,7 +1,10 @@
 """Which room may import which. A new arrow is a design decision: make it here."""
 
 import ast
+import graphlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -9,18 +12,18 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "lindyn"
 # A room, and the rooms beneath it that it may import.
 MAY_IMPORT = {
-    "theory": {"solve"},
+    "theory": set(),
     "command": set(),
     "plot": set(),
     "solve": {"theory"},
-    "record": {"command", "theory", "train"},
+    "record": {"command", "theory"},
     "verify": {"command", "solve", "theory"},
     "phase": {"command", "plot", "solve", "theory"},
-    "predict": {"command", "record", "solve", "sweep", "theory"},
+    "predict": {"command", "record", "solve", "theory"},
     "sweep": {"command", "plot", "predict", "solve", "theory"},
-    "compare": {"command", "phase", "plot", "record", "solve", "sweep", "theory"},
-    "explore": {"command", "compare", "phase", "plot", "record", "solve", "theory"},
-    "train": {"command", "record", "solve", "sweep", "theory"},
+    "compare": {"command", "phase", "plot", "record", "solve", "theory"},
+    "explore": {"command", "compare", "phase", "plot", "record", "theory"},
+    "train": {"command", "record", "theory"},
 }
 FILES = {"__init__.py", "__main__.py"}  # what Python itself asks for
 
@@ -57,6 +60,51 @@ def test_a_room_imports_only_what_is_beneath_it(name):
     for path in (PACKAGE / name).rglob("*.py"):
         found = {room(module) for module in imported(path)} - {name}
         assert found <= MAY_IMPORT[name], path
+
+
+def test_rooms_and_modules_import_in_no_circle():
+    graphlib.TopologicalSorter(MAY_IMPORT).prepare()
+    known = {name: path for name, path in modules().items() if name != "lindyn.__init__"}
+    inside = lambda name: {*imported(known[name])} & known.keys() - {name}
+    graphlib.TopologicalSorter({name: inside(name) for name in known}).prepare()
+
+
+def test_training_takes_of_the_theory_what_is_measured_on_matrices():
+    """theorems: one recursion is Theorem 1 for steps, for the trainer's sums and `verify`."""
+    measured = {"precision", "predictors", "spectra", "theorems"}
+    for path in (PACKAGE / "train").rglob("*.py"):
+        names = {name for name in imported(path) if name.startswith("lindyn.theory")}
+        assert names <= {f"lindyn.theory.{name}" for name in measured}, path
+
+
+def test_only_one_room_draws_and_two_modules_know_diffrax():
+    def users(library):
+        return {
+            str(path.relative_to(PACKAGE))
+            for path in PACKAGE.rglob("*.py")
+            if f"import {library}" in path.read_text() or f"from {library}" in path.read_text()
+        }
+
+    # its solvers, and one of its tableaus
+    assert users("diffrax") == {"solve/diffrax_solver.py", "solve/lanes.py"}
+    assert {user.partition("/")[0] for user in users("matplotlib")} == {"plot"}
+
+
+def test_importing_lindyn_brings_in_little_and_all_names_are_there():
+    program = (
+        "import sys, lindyn as ld;"
+        "assert not {'jax', 'diffrax', 'matplotlib'} & set(sys.modules);"
+        "assert set(ld.__all__) <= set(dir(ld));"
+        "[getattr(ld, name) for name in ld.__all__]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import lindyn
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lindyn.nothing
 
 
 def test_every_room_is_in_the_table_and_there_are_few():

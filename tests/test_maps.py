@@ -13,6 +13,7 @@ from lindyn import theory
 from lindyn.predict import command as predict, trial
 from lindyn.predict.case import Case
 from lindyn.solve import ensemble, trajectory
+from lindyn.solve.fates import flow
 from lindyn.sweep import asked, curves, maps, stepped
 from lindyn.sweep.setting import Axis, Setting, wide
 from lindyn.theory import basins, fields, steps
@@ -95,7 +96,7 @@ def test_slow_passages_are_waited_for(share, fate):
     setting = ask("collapse", Axis("alpha-p", 0.5, 2.0, 2), TAU, fixed={"wd": eta, "tau": 1.0})
     params = Params(eta=np.full(4, eta))
     start = Plane(p=np.full(4, 0.5), s=np.full(4, np.log(0.25)))
-    assert (maps.fates(setting, params, start) == fate).all()
+    assert (maps.fates_of(setting, params, start) == fate).all()
 
 
 def test_s_falls_below_any_float_and_comes_back():
@@ -105,10 +106,10 @@ def test_s_falls_below_any_float_and_comes_back():
         Params(eta=np.full(2, 4e-4)),
         Plane(p=np.array([1.4, 3.0]), s=np.log([0.01, 0.01])),
     )
-    fates = maps.fates(setting, params, start)
+    fates = maps.fates_of(setting, params, start)
     for i, fate in enumerate(fates):
         run = lambda t, y: jax.tree.leaves(
-            maps.flow(t, Plane(p=y[0], s=y[1]), (Params(eta=4e-4), None))
+            flow(t, Plane(p=y[0], s=y[1]), (Params(eta=4e-4), None))
         )
         y0 = [start.p[i], start.s[i]]
         ends = scipy.integrate.solve_ivp(run, (0, 4e4), y0, "LSODA", rtol=1e-10, atol=1e-12)
@@ -143,10 +144,10 @@ def test_fates_are_those_of_much_longer_solves(decay, moving, key):
         start = Modes(p=p, w=np.sqrt(s), wa=tau * np.sqrt(s))
     else:
         start = Plane(p=p, s=np.log(s))
-    fates = maps.fates(setting, params, start)
+    fates = maps.fates_of(setting, params, start)
     assert np.mean(fates >= maps.UNDECIDED) < 2e-3  # on an edge, and none elsewhere
     atol = maps.LEAST[moving]
-    ends = ensemble.final(maps.flow, start, (params, None), 2e3, atol=atol, max_steps=10**6)
+    ends = ensemble.final(flow, start, (params, None), 2e3, atol=atol, max_steps=10**6)
     y = ends.y
     size = np.maximum(y.w**2, y.wa**2) if isinstance(y, Modes) else np.exp(y.s)
     told = ends.status == ensemble.REACHED

@@ -16,7 +16,6 @@ from lindyn.command import UsageError, number
 from lindyn.compare import report
 from lindyn.compare.answers import FEWEST, answers, begin
 from lindyn.record.runs import load_run
-from lindyn.sweep import chunks
 
 
 Format = Literal["png", "svg", "pdf", "json"]
@@ -87,7 +86,7 @@ def _write(plot, found, told, about, files):
         command.as_json({**about, **told}) + "\n"
     )
     files["npz"] = stem.with_suffix(".npz")
-    chunks.save(files["npz"], report.record(found))
+    command.save(files["npz"], report.record(found))
 
 
 def _note(told):

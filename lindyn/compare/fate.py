@@ -11,9 +11,9 @@ from lindyn.compare.forecast import Forecast, Observed
 from lindyn.phase import portrait
 from lindyn.phase.flow import Window
 from lindyn.phase.portrait import Portrait
-from lindyn.solve import ensemble
-from lindyn.theory import basins, fields, spectra
-from lindyn.theory.fields import Params, Plane
+from lindyn.solve import ensemble, fates
+from lindyn.theory import basins, spectra
+from lindyn.theory.fields import Params
 from lindyn.theory.units import Scales, Units, effective
 
 
@@ -46,7 +46,7 @@ def fate(seen: Observed, units: Units, scales: Scales, tau: float) -> Fate:
         edge=edge,
         goal=goal,
         plane=plane,
-        doomed=_doomed(Plane(p=p, s=s), params),
+        doomed=_doomed(p, s, params),
         distance=_distance(plane, p, s, params),
     )
 
@@ -57,19 +57,11 @@ def held(units: Units, scales: Scales, tau: float) -> tuple[Params, float]:
     return jax.tree.map(float, params), float(kappa)
 
 
-def _doomed(y, params):
+def _doomed(p, s, params):
     params = jax.tree.map(np.asarray, params)
     args = params, jax.tree.map(np.asarray, basins.goal(params))
-    ends = ensemble.final(_frozen, y, args, FOREVER, event=_decided)
-    return ~np.asarray(jax.vmap(lambda y: basins.safe(y, *args))(ends.y))
-
-
-def _frozen(t, y, args):
-    return fields.modes_fixed_tau(t, y, args[0])
-
-
-def _decided(t, y, args):
-    return basins.decided(y, *args)
+    ends = ensemble.final(fates.flow, fates.start(p, s), args, FOREVER, event=fates.decided)
+    return ~np.asarray(jax.vmap(lambda y: fates.verdicts(y, *args)[0])(ends.y))
 
 
 def predicted_rank(told: Forecast) -> int | None:

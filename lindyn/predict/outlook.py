@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lindyn.predict.case import DEPENDS, DIES, LIVES, Case
-from lindyn.solve import ensemble
-from lindyn.sweep import maps
+from lindyn.solve import ensemble, fates
 from lindyn.theory import basins
 from lindyn.theory.basins import COLLAPSES, SURVIVES, UNDECIDED
-from lindyn.theory.fields import Modes, Plane
+from lindyn.theory.fields import Modes
 
 
 NEAR = 0.1  # usual starts have p above this part of p* = 1/a
@@ -92,16 +91,14 @@ def _tau(case):
 def solved(cases: list[Case], p: Any, s: Any, half: bool = False) -> tuple[Any, Any]:
     """Fates, and when they are certain (or p is half of p*), of starts of one case or each."""
     p, s = np.asarray(p, float), np.asarray(s, float)
-    y0 = Plane(p=p, s=np.log(s))
     moving = cases[0].told["target"] == "ema"
-    if moving:
-        y0 = jax.tree.map(np.asarray, Modes.of(p=p, s=s, tau=_tau(cases[0])))
+    y0 = fates.start(p, s, _tau(cases[0]) if moving else None)
     wide = lambda *x: np.broadcast_to(np.array(x, float), p.shape)
     params = jax.tree.map(wide, *(case.params for case in cases))
-    goal = _goals(params)
-    args = (params, (jax.tree.map(np.asarray, goal), np.full(p.shape, float(half))))
+    goal = fates.goals(params)
+    args = (params, (goal, np.full(p.shape, float(half))))
     how = {"event": _stop, "atol": 1e-14, "max_steps": STEPS, "quick": True}
-    ends = ensemble.final(maps.flow, y0, args, 1e6, **how)
+    ends = ensemble.final(fates.flow, y0, args, 1e6, **how)
     lives, dies = _verdicts(ends.y, params, goal)
     lives |= np.asarray(half & (ends.y.p >= goal.p / 2))
     return np.select([lives, dies], [SURVIVES, COLLAPSES], UNDECIDED), ends.t
@@ -109,8 +106,8 @@ def solved(cases: list[Case], p: Any, s: Any, half: bool = False) -> tuple[Any, 
 
 def _stop(t, y, args):
     params, (goal, half) = args
-    decided = maps.decided(t, y, (params, goal)) | _climbs(_state(y), params, goal)
-    return jnp.where(half > 0, maps.escaped(t, y, (params, goal)), decided)
+    decided = fates.decided(t, y, (params, goal)) | _climbs(fates.state(y), params, goal)
+    return jnp.where(half > 0, fates.escaped(t, y, (params, goal)), decided)
 
 
 def _climbs(y, params, goal):
@@ -127,14 +124,9 @@ def _climbs(y, params, goal):
 
 @jax.jit
 def _verdicts(y, params, goal):
-    state = _state(y)
+    state = fates.state(y)
     lives = basins.safe(state, params, goal) | _climbs(state, params, goal)
     return lives, basins.doomed(state, params)
 
 
-def _state(y):
-    return y if isinstance(y, Modes) else Plane(p=y.p, s=jnp.exp(y.s))
-
-
 FATES = {SURVIVES: LIVES, COLLAPSES: DIES, UNDECIDED: DEPENDS}
-_goals = jax.jit(jax.vmap(basins.goal))

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lindyn.command import as_json
+from lindyn.record.measurements import Record
 from lindyn.theory import spectra
-from lindyn.train.step import Record
 
 
 class Folder:

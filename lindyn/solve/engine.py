@@ -22,6 +22,7 @@ from lindyn.solve import lanes, xla
 from lindyn.solve.lanes import Lanes, Method, Problem, RungeKutta, Taylor
 from lindyn.solve.rules import SHORT, elementwise
 from lindyn.solve.taylor import Program
+from lindyn.theory.precision import exact_products
 
 
 BLOCK = 8  # steps between looks at which solves are done
@@ -239,7 +240,7 @@ def compiled(plan: Plan) -> Callable:
     return jax.jit(on_all, compiler_options=options)
 
 
-@xla.exact_products
+@exact_products
 def _device(plan, rows, count, inputs):
     setting = Setting.of(plan, inputs, rows.dtype)
     if _has_kernel(setting):

@@ -10,13 +10,11 @@ import functools
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TypeVar, cast
 
 import jax
 from jaxtyping import PyTree
 
 
-F = TypeVar("F", bound=Callable)
 QUICK: dict[str, int | bool | str] = {"xla_backend_optimization_level": 0}  # to compile
 VECTORS: dict[str, int | bool | str] = {"xla_cpu_prefer_vector_width": 512}
 
@@ -46,17 +44,6 @@ def stored(tree: PyTree) -> PyTree:
     A call that is not inlined ends a fusion.
     """
     return _identity()(tree) if marked else tree
-
-
-def exact_products(function: F) -> F:
-    """Multiplies float32 matrices in float32, where GPUs and TPUs round to 10 or 8 bits."""
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        with jax.default_matmul_precision("highest"):
-            return function(*args, **kwargs)
-
-    return cast(F, run)
 
 
 @functools.cache

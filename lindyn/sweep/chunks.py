@@ -1,11 +1,10 @@
 """Parts of a long computation as files: what was done is kept, whatever ends the process."""
 
 import hashlib
-import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class Chunks:
 
     def keep(self, span: Span, arrays: Arrays) -> None:
         self.folder.mkdir(exist_ok=True)
-        whole(self._path(span), lambda path: save(path, arrays))
+        command.whole(self._path(span), lambda path: command.save(path, arrays))
 
     def gather(self) -> Arrays:
         """All parts in order, once none is missing."""
@@ -57,19 +56,3 @@ class Chunks:
                 return dict(np.load(file))
         except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # absent, or torn
             return None
-
-
-def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An npz file, the same bytes each time."""
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-
-
-def whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """`write` a file that is never seen in part: under another name, which is then changed."""
-    other = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(other)
-        other.replace(path)
-    finally:
-        other.unlink(missing_ok=True)

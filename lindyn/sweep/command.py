@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from lindyn import command
-from lindyn.command import UsageError
+from lindyn.command import UsageError, save, whole
 from lindyn.sweep import chart, maps
 from lindyn.sweep.asked import asked
-from lindyn.sweep.chunks import Chunks, save, whole
+from lindyn.sweep.chunks import Chunks
 
 
 Name = Literal[

@@ -5,16 +5,14 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Int
 
 from lindyn import theory
-from lindyn.solve import ensemble
+from lindyn.solve import ensemble, fates
 from lindyn.sweep import stepped
 from lindyn.sweep.setting import Cells, Setting, wide
-from lindyn.theory import basins, fields
 from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
 from lindyn.theory.fields import Modes, Numbers, Params, Plane
 
@@ -34,14 +32,6 @@ def compute(setting: Setting, cells: Int[np.ndarray, " cells"]) -> dict[str, np.
     return kinds[setting.quantity](setting, setting.place(i, j))
 
 
-def flow(t: Numbers, y: Any, args: tuple[Params, Any]) -> Any:
-    """(11)-(13), or (11)-(12) in p and log s: s may fall below any float, and come back."""
-    if isinstance(y, Modes):
-        return fields.modes(t, y, args[0])
-    rate = fields.modes_fixed_tau(t, _state(y), args[0])
-    return Plane(p=rate.p, s=2 * fields.growth(y.p, args[0]))
-
-
 class Tracked(NamedTuple):
     """A solution, and the factor by which a commutator on it has changed."""
 
@@ -50,18 +40,7 @@ class Tracked(NamedTuple):
 
 
 def tracked(t: Numbers, y: Tracked, args: tuple[Params, Any]) -> Tracked:
-    return Tracked(flow(t, y.y, args), _mixing(y.y, args[0]))
-
-
-def decided(t: Numbers, y: Any, args: Any) -> Any:
-    return basins.decided(_state(y), *args)
-
-
-def escaped(t: Numbers, y: Any, args: Any) -> Any:
-    """p is half of p*, or never will be."""
-    (params, goal), state = args, _state(y)
-    never = basins.doomed(state, params, basins.ROOM) | basins.rests(state, params)
-    return (y.p >= goal.p / 2) | never
+    return Tracked(fates.flow(t, y.y, args), _mixing(y.y, args[0]))
 
 
 def turned(t: Numbers, y: Any, args: Any) -> Any:
@@ -74,11 +53,11 @@ def margin(y: Any, params: Params) -> Any:
     """`theory.alignment_margin`, with the tau of the moment if the target moves."""
     if isinstance(y, Modes):
         params = eqx.tree_at(lambda params: params.tau, params, y.wa / y.w)
-    return theory.alignment_margin(y.p, _state(y).s, params)
+    return theory.alignment_margin(y.p, fates.state(y).s, params)
 
 
 def margin_and_rate(y: Any, params: Params) -> Any:
-    return jax.jvp(lambda y: margin(y, params), (y,), (flow(0.0, y, (params, None)),))
+    return jax.jvp(lambda y: margin(y, params), (y,), (fates.flow(0.0, y, (params, None)),))
 
 
 def _mixing(y, params):
@@ -86,16 +65,9 @@ def _mixing(y, params):
     return -2 * margin(y, params) / np.log(10)
 
 
-def _state(y) -> Any:
-    return y if isinstance(y, Modes) else Plane(p=y.p, s=jnp.exp(y.s))
-
-
 def _start(setting, cells):
     p, s, tau = np.broadcast_arrays(*map(np.asarray, (cells.p, cells.s, cells.tau)))
-    if setting.moving:
-        return jax.tree.map(np.asarray, Modes.of(p=p, s=s, tau=tau))
-    with np.errstate(divide="ignore"):
-        return Plane(p=p, s=np.log(s))
+    return fates.start(p, s, tau if setting.moving else None)
 
 
 def _final(setting, field, y0, args, t1, event=None):
@@ -103,25 +75,12 @@ def _final(setting, field, y0, args, t1, event=None):
     return ensemble.final(field, y0, args, t1, event=event, rtol=setting.rtol, atol=atol)
 
 
-def _goals(params):
-    return jax.tree.map(np.asarray, _goals_of(params))
-
-
-_goals_of = eqx.filter_jit(jax.vmap(basins.goal))
-
-
-@eqx.filter_jit
-def _verdicts(y, params, goal):
-    y = _state(y)
-    return basins.safe(y, params, goal), basins.doomed(y, params)
-
-
-def fates(setting: Setting, params: Params, y0: Plane | Modes) -> np.ndarray:
+def fates_of(setting: Setting, params: Params, y0: Plane | Modes) -> np.ndarray:
     """SURVIVES, COLLAPSES, UNDECIDED or FAILED, once it is certain."""
     y0, params = wide(y0, params)
-    goal = _goals(params)
-    ends = _final(setting, flow, y0, (params, goal), setting.time, decided)
-    safe, doomed = _verdicts(ends.y, params, goal)
+    goal = fates.goals(params)
+    ends = _final(setting, fates.flow, y0, (params, goal), setting.time, fates.decided)
+    safe, doomed = fates.verdicts(ends.y, params, goal)
     code = np.select([safe, doomed], [SURVIVES, COLLAPSES], UNDECIDED)
     return np.where(ends.status > ensemble.EVENT, FAILED, code)
 
@@ -133,7 +92,7 @@ def _told(value, code):
 
 
 def _collapse(setting, cells):
-    code = fates(setting, cells.params, _start(setting, cells))
+    code = fates_of(setting, cells.params, _start(setting, cells))
     return _told(code == COLLAPSES, code)
 
 
@@ -149,7 +108,7 @@ def _basin(setting, cells):
     goal = params.tau / (1 + params.sigma2)
     many = len(goal) // setting.starts
     p, s = np.tile(p, many) * goal, np.tile(s, many) * goal**2 / params.alpha_p
-    code = fates(setting, params, _start(setting, Cells(params, p, s, tau)))
+    code = fates_of(setting, params, _start(setting, Cells(params, p, s, tau)))
     count = lambda which: np.sum(code.reshape(many, -1) == which, axis=1, dtype=np.uint32)
     known = count(COLLAPSES) + count(SURVIVES)
     share = count(COLLAPSES) / np.where(known, known, np.nan)
@@ -160,16 +119,18 @@ def _basin(setting, cells):
 
 def _at_the_end(setting, cells):
     y0, params = wide(_start(setting, cells), cells.params)
-    ends = _final(setting, flow, y0, (params, None), setting.time)
-    value = ends.y.p if setting.quantity == "p" else np.asarray(_state(ends.y).s)
+    ends = _final(setting, fates.flow, y0, (params, None), setting.time)
+    value = ends.y.p if setting.quantity == "p" else np.asarray(fates.state(ends.y).s)
     return _told(value, np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES))
 
 
 def _escape_time(setting, cells):
     """Until p is half of p*, of modes that survive."""
     y0, params = wide(_start(setting, cells), cells.params)
-    ends = _final(setting, flow, y0, (params, _goals(params)), setting.time, escaped)
-    code = fates(setting, params, ends.y)
+    ends = _final(
+        setting, fates.flow, y0, (params, fates.goals(params)), setting.time, fates.escaped
+    )
+    code = fates_of(setting, params, ends.y)
     late = (code == SURVIVES) & (ends.status == ensemble.REACHED)
     code = np.where(late, UNDECIDED, code)
     value = np.where(code == SURVIVES, ends.t, np.nan)
@@ -183,7 +144,7 @@ def _alignment_margin(setting, cells):
     least, rate = _margins(y, params)
     failed, sign = np.zeros(len(left), bool), np.where(rate < 0, 1.0, -1.0)
     for _ in range(TURNS):
-        ends = _final(setting, flow, y, (params, sign), left, turned)
+        ends = _final(setting, fates.flow, y, (params, sign), left, turned)
         failed |= ends.status > ensemble.EVENT
         left = np.where(ends.status == ensemble.EVENT, left - ends.t, 0)
         least = np.fmin(least, _margins(ends.y, params)[0])

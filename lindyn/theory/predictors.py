@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from lindyn.solve.xla import exact_products
+from lindyn.theory.precision import exact_products
 from lindyn.theory.spectra import compose
 
 

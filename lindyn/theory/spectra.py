@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lindyn.solve.xla import exact_products
+from lindyn.theory.precision import exact_products
 
 
 CONSTANT = 1e-2  # part of the power that varies, below which outputs count as all the same

@@ -10,7 +10,7 @@ import jax.random as jr
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from lindyn.solve.xla import exact_products
+from lindyn.theory.precision import exact_products
 from lindyn.train.layers import BatchNorm, Linear
 from lindyn.train.resnet import ResNet
 

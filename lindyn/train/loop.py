@@ -17,10 +17,11 @@ from jaxtyping import PyTree
 
 from lindyn.command import progress
 from lindyn.record import record
+from lindyn.record.measurements import Record
 from lindyn.train import evaluate, setup, source, weights
 from lindyn.train.checkpoint import Checkpoints, on_host
 from lindyn.train.config import Config
-from lindyn.train.step import Method, Record, TrainState, everywhere, parallel
+from lindyn.train.step import Method, TrainState, everywhere, parallel
 
 
 Say = Callable[[str], None]

@@ -16,8 +16,7 @@ from jaxtyping import Array
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save as as_bytes
 
-from lindyn.command import UsageError
-from lindyn.sweep.chunks import whole
+from lindyn.command import UsageError, whole
 from lindyn.train.resnet import ResNet
 
 

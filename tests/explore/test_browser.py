@@ -16,6 +16,7 @@ import lindyn as ld
 from lindyn.explore import html_page as page, main
 from lindyn.explore.presets import PRESETS, Config
 from lindyn.phase import command as phase
+from lindyn.theory import stability
 
 
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
@@ -191,7 +192,7 @@ def test_the_page_and_its_command_agree(tab, tmp_path, capsys, setting):
     assert phase.main([*words[3:], "--json", "--out", str(tmp_path)]) == 0
     told = json.loads(capsys.readouterr().out)["panels"][0]
     points = {point["name"]: point for point in told["fixed_points"]}
-    fixed, kinds = found(tab, "fixed"), ld.theory.stability.KINDS
+    fixed, kinds = found(tab, "fixed"), stability.KINDS
     for i, name in enumerate(("collapsed", "edge", "goal")):
         if name not in points:
             assert fixed["p"][i] is None and kinds[fixed["kind"][i]] == "none"
