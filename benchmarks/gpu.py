@@ -37,7 +37,7 @@ import numpy as np
 import timing
 from tsit5 import END
 
-from lindyn.solve import engine, ensemble, kernel as pallas, lanes
+from lindyn.solve import ensemble, pallas_kernel as pallas, scheduler, stepping
 from lindyn.solve.taylor import Program
 from lindyn.theory import fields
 from lindyn.theory.fields import Modes
@@ -62,12 +62,12 @@ def event(t, y, params):
 @contextlib.contextmanager
 def programs(change):
     """Within it the engine compiles `change(compile, plan)` for a plan."""
-    real = engine.compiled
-    engine.compiled = functools.partial(change, real)
+    real = scheduler.compiled
+    scheduler.compiled = functools.partial(change, real)
     try:
         yield
     finally:
-        engine.compiled = real
+        scheduler.compiled = real
 
 
 def with_lindyn(problem, rtol):
@@ -127,15 +127,15 @@ def operations(dtype):
     one = jax.ShapeDtypeStruct((), dtype)
     y, params = Modes(one, one, one), workload.parameters([one] * 4)
     program = Program(fields.modes, one, y, params)
-    method = lanes.Taylor(lanes.order(RTOL[dtype]))
+    method = stepping.Taylor(stepping.order(RTOL[dtype]))
     solves = 1024
     many = lambda tree: jax.tree.map(lambda x: jnp.full(solves, 0.5, dtype), tree)
     marks = jax.tree.map(lambda _: True, params)
 
     def step(y, params, t):
-        problem = lanes.Problem(program, params, marks, RTOL[dtype], 1e-10, lambda x: x)
-        now = lanes.start(method, problem, t, y, t + 1)
-        return lanes.advance(method, problem, now, t + 1, 1000)[0]
+        problem = stepping.Problem(program, params, marks, RTOL[dtype], 1e-10, lambda x: x)
+        now = stepping.start(method, problem, t, y, t + 1)
+        return stepping.advance(method, problem, now, t + 1, 1000)[0]
 
     cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu):

@@ -81,23 +81,26 @@ def lattice() -> list[dict]:
 
 
 def predicted(told: dict) -> dict:
-    from lindyn.predict import command as predict, trial
-    from lindyn.predict.case import Case
+    from lindyn.predict import command as predict, network_fates
+    from lindyn.predict.scenario import Case
 
     config = predict.Config(**told)
     case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
-    found = trial.trial(case)
-    return dict(kind=found.kind, diverges_from_lr=trial.diverging_rate(case), **found._asdict())
+    found = network_fates.trial(case)
+    return dict(
+        kind=found.kind, diverges_from_lr=network_fates.diverging_rate(case), **found._asdict()
+    )
 
 
 def observed(told: dict, seed: int, memory: float) -> dict:
     """From the weights of one trained network."""
     import jax
 
-    from lindyn.predict import trial
-    from lindyn.predict.population import Outcome, agreement, spectrum
-    from lindyn.train import data, gaussian, setup
+    from lindyn.predict import network_fates
+    from lindyn.predict.linear_networks import Outcome, agreement, spectrum
+    from lindyn.train import setup
     from lindyn.train.config import Config
+    from lindyn.train.data import gaussian, image_sets
     from lindyn.train.step import everywhere, parallel
 
     names = {field.name for field in dataclasses.fields(Config)}
@@ -125,7 +128,8 @@ def observed(told: dict, seed: int, memory: float) -> dict:
     for start in range(0, steps, per_epoch * 20):
         some = range(start, min(start + per_epoch * 20, steps))
         chosen = [
-            data.batch_indices(EXAMPLES, batch, seed=config.seed, step=step) for step in some
+            image_sets.batch_indices(EXAMPLES, batch, seed=config.seed, step=step)
+            for step in some
         ]
         state, measured = advance(state, images, np.stack(chosen)[None])
         if not bool(state.good):
@@ -135,12 +139,12 @@ def observed(told: dict, seed: int, memory: float) -> dict:
     )
     s = spectrum(W) if bool(state.good) else np.full(len(W), np.nan)
     one = Outcome(s[None], first[None, -1], np.array([agreement(W, Wp, Wa)]))
-    found = trial.counted(one, steps, memory, told.get("loss", "cosine") == "cosine")
+    found = network_fates.counted(one, steps, memory, told.get("loss", "cosine") == "cosine")
     return dict(kind=found.kind, rank=found.rank, s=s.tolist(), agreement=found.agreement)
 
 
 def right(guess: dict, seen: dict) -> bool:
-    from lindyn.predict.trial import LIVES, LOSES
+    from lindyn.predict.network_fates import LIVES, LOSES
 
     some = (LIVES, LOSES)
     if guess["kind"] in some and seen["kind"] in some:

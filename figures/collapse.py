@@ -19,10 +19,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lindyn import plot
-from lindyn.sweep import chart, maps
-from lindyn.sweep.asked import TRAINER
-from lindyn.sweep.chart import Chart
-from lindyn.sweep.setting import Axis, Setting as Map
+from lindyn.sweep import flow_maps, summary
+from lindyn.sweep.flags import TRAINER
+from lindyn.sweep.specification import Axis, Setting as Map
+from lindyn.sweep.summary import Chart
 
 
 RECORD = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "lattice.json"
@@ -66,7 +66,7 @@ def _map(setting, loss):
         starts=setting.networks,
         trainer={**TRAINER, "loss": loss, "dim": setting.dim, "batch": setting.batch},
     )
-    return chart.chart(asked, maps.compute(asked, np.arange(asked.cells)))
+    return summary.chart(asked, flow_maps.compute(asked, np.arange(asked.cells)))
 
 
 def draw(setting: Setting, drawn: dict[str, Chart]) -> Figure:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from lindyn import plot, theory
 from lindyn.phase import portrait
-from lindyn.phase.flow import Window
+from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble
 from lindyn.theory import fields
 from lindyn.theory.fields import Modes, Params

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from lindyn import plot
 from lindyn.phase import portrait
-from lindyn.phase.flow import Window
+from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import Portrait
 from lindyn.theory.fields import Params
 

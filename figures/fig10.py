@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lindyn import plot
-from lindyn.phase import flow
-from lindyn.phase.flow import Window
+from lindyn.phase import flow_lines
+from lindyn.phase.flow_lines import Window
 from lindyn.theory import fields, stability
 from lindyn.theory.fields import Correlations, Modes, Params
 
@@ -90,10 +90,12 @@ def window(setting: Setting) -> Window:
 def _cut(setting, field: Callable, rests):
     here, count = window(setting), setting.grid**2
     rate = lambda points: np.stack(field(setting, 0.0, Point(*points.T)), axis=1)
-    nodes, starts = map(here.place, (flow.lattice(setting.grid), flow.scattered(count)))
+    nodes, starts = map(
+        here.place, (flow_lines.lattice(setting.grid), flow_lines.scattered(count))
+    )
     speed = np.linalg.norm(rate(nodes), axis=1, keepdims=True)
     arrows = np.concatenate([nodes, rate(nodes) / np.where(speed > 0, speed, 1)], axis=1)
-    curves, _ = flow.follow(
+    curves, _ = flow_lines.follow(
         Partial(field, setting),
         Point(*np.concatenate([starts, starts]).T),
         np.zeros(2 * count),
@@ -106,7 +108,7 @@ def _cut(setting, field: Callable, rests):
     both = np.concatenate([curves[count:, :0:-1], curves[:count]], axis=1)
     kinds = [_kind(setting, field, at) for at in rests]
     points = [(x, y, kind) for (x, y), kind in zip(rests, kinds, strict=True)]
-    return Cut(arrows, flow.spread(both, here), points)
+    return Cut(arrows, flow_lines.spread(both, here), points)
 
 
 def _same(at):

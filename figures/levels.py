@@ -21,7 +21,7 @@ from lindyn import plot, solve
 from lindyn.compare import forecast, laws
 from lindyn.theory import fields
 from lindyn.theory.fields import Modes, Params
-from lindyn.theory.units import units
+from lindyn.theory.hyperparameters import units
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import published
 
 from lindyn.command import UsageError, number
-from lindyn.record import runs
+from lindyn.record import reading
 from lindyn.train.command import FREE
 from lindyn.train.config import Config, check
 from lindyn.train.presets import presets
@@ -72,7 +72,7 @@ def planned(options: Plan) -> list[Job]:
     for config in configs:
         check(config)
         state(config)
-    from lindyn.train import source
+    from lindyn.train.data import source
 
     found = source.of(configs[0])
     per_epoch = source.check_batch(configs[0], found, 1)
@@ -123,7 +123,7 @@ def state(config: Config) -> str:
     """Of the run folder. `UsageError` if it holds something else than this run."""
     if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
         return TO_DO
-    stored = runs.content(config.out, "config.json")
+    stored = reading.content(config.out, "config.json")
     for field in dataclasses.fields(Config):
         want, have = getattr(config, field.name), stored.get(field.name, field.default)
         if have != want and field.name not in MAY_DIFFER:
@@ -134,7 +134,7 @@ def state(config: Config) -> str:
 
 def result(config: Config) -> dict[str, Any] | None:
     """The last evaluation of a run, if it is finished."""
-    last = (runs.lines(config.out / "evaluation.jsonl") or [{}])[-1]
+    last = (reading.lines(config.out / "evaluation.jsonl") or [{}])[-1]
     needed = "linear_last" if config.linear else "knn"
     return last if last.get("epoch") == config.epochs and needed in last else None
 
@@ -142,7 +142,7 @@ def result(config: Config) -> dict[str, Any] | None:
 def trained(config: Config) -> tuple[int, float]:
     """Steps that a run has recorded, and the seconds they took."""
     step, seconds = 0, 0.0
-    for entry in runs.lines(config.out / "metrics.jsonl"):
+    for entry in reading.lines(config.out / "metrics.jsonl"):
         seconds += (entry["step"] - step) * config.batch / entry["images_per_second"]
         step = entry["step"]
     return step, seconds
@@ -172,4 +172,4 @@ def clock(seconds):
 
 def environment(config):
     there = (config.out / "environment.json").exists()
-    return runs.content(config.out, "environment.json") if there else {}
+    return reading.content(config.out, "environment.json") if there else {}

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from lindyn import plot, solve, train
 from lindyn.compare import laws
-from lindyn.record.runs import Run, load_run
+from lindyn.record.reading import Run, load_run
 from lindyn.theory import fields
 from lindyn.theory.fields import Data, Full
-from lindyn.theory.units import Scales, effective, units
+from lindyn.theory.hyperparameters import Scales, effective, units
 
 
 BEGIN = 2.5  # time from which both are followed

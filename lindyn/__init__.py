@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lindyn import explore as explore, plot as plot, sweep as sweep, theory as theory
-    from lindyn.record.runs import load_run as load_run
+    from lindyn.record.reading import load_run as load_run
     from lindyn.solve import ensemble as ensemble, trajectory as trajectory
     from lindyn.theory import (
         cosine as cosine,
@@ -31,7 +31,7 @@ _MODULES = {
     "lindyn.theory": ("cosine", "fields", "predictors", "spectra", "steps"),
 }
 _OBJECTS = {
-    "lindyn.record.runs": ("load_run",),
+    "lindyn.record.reading": ("load_run",),
     "lindyn.solve": ("trajectory",),
     "lindyn.theory": ("critical_decay", "fixed_points"),
     "lindyn.theory.fields": ("Data", "Full", "Modes", "Moments", "Params"),

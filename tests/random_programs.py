@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn.solve import ensemble, rules, xla
+from lindyn.solve import ensemble, taylor_rules, xla_marks
 
 
 SOLVES = 5
@@ -174,7 +174,7 @@ class Program:
 
 def _primitives(jaxpr):
     for eqn in jaxpr.eqns:
-        called = rules.inner(eqn)
+        called = taylor_rules.inner(eqn)
         if called is None:
             yield eqn.primitive.name
         else:
@@ -189,7 +189,7 @@ def main():
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
-    xla.marked = options.marks
+    xla_marks.marked = options.marks
     for number in range(options.first, options.end):
         program = Program(number)
         print(json.dumps([number, str(program)]), flush=True)

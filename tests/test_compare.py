@@ -9,11 +9,11 @@ import pytest
 
 from lindyn import solve
 from lindyn.command import UsageError
-from lindyn.compare import answers, command as compare, forecast, laws, report
-from lindyn.record.runs import load_run
+from lindyn.compare import analysis, command as compare, forecast, laws, report
+from lindyn.record.reading import load_run
 from lindyn.theory import fields, predictors
 from lindyn.theory.fields import Data, Full
-from lindyn.theory.units import Scales, effective, units
+from lindyn.theory.hyperparameters import Scales, effective, units
 from lindyn.train import main as train
 
 
@@ -136,7 +136,7 @@ def test_a_fit_finds_a_rate_that_was_wrong(simsiam):
 
 def test_a_run_that_collapses_was_said_to(tmp_path):
     run = run_of(tmp_path / "run", "--symmetric", "--target", "none", "--wd", 0.3)
-    found = answers.answers(run, START)
+    found = analysis.answers(run, START)
     assert found.fate is not None and found.whole is not None
     assert found.fate.params.eta_s > found.fate.critical and found.fate.doomed.all()
     assert found.whole.s[-1].max() < 1e-3 * found.whole.s[0].max()
@@ -197,7 +197,7 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
 )
 def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
     other = simsiam._replace(config={**simsiam.config, **change})
-    assert set(answers.silent(other)) == silent
+    assert set(analysis.silent(other)) == silent
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_the_balance_of_any_sgd_is_explained_to_rounding(flags, tmp_path):
     assert b.unexplained.max() < 1e-12 < 1e-6 < b.averaged.max()
     if run.config["schedule"] == "constant":
         assert b.averaged[2:].max() < b.residual[2:].max() / 5
-    assert ("invariance" in answers.silent(run)) == ("--symmetric" not in flags)
-    assert {"balance", "identity"}.isdisjoint(answers.silent(run))
+    assert ("invariance" in analysis.silent(run)) == ("--symmetric" not in flags)
+    assert {"balance", "identity"}.isdisjoint(analysis.silent(run))
 
 
 def test_the_flow_holds_for_decays_that_differ(by_step):
@@ -254,7 +254,7 @@ def test_a_run_of_an_older_version_is_told_that_its_steps_were_not_entered(simsi
     assert {"largest_unexplained", "largest_averaged"}.isdisjoint(told["balance"])
     assert load_run(older).config["nesterov"] is False
     two = load_run(older)._replace(config=config | dict(predictor="two-layer"))
-    assert "first layer" in answers.silent(two)["balance"]
+    assert "first layer" in analysis.silent(two)["balance"]
 
 
 def test_a_stiff_forecast_is_solved_and_shrinks_the_predictor_by_its_decay_alone(simsiam):
@@ -278,7 +278,7 @@ def test_a_forecast_that_cannot_be_solved_predicts_nothing(simsiam, monkeypatch)
         raise solve.SolveError("too many steps")
 
     monkeypatch.setattr(solve, "trajectory", too_stiff)
-    told = report.told(answers.answers(simsiam, 2))
+    told = report.told(analysis.answers(simsiam, 2))
     assert told["fate"]["predicted"].startswith("nothing")
     said = dict(report.lines(told))
     assert "predicted at the start: nothing" in said["fate"] and "nan" not in str(said)

@@ -17,7 +17,7 @@ from jax.sharding import AbstractDevice, AbstractMesh
 from jax.tree_util import Partial
 
 from lindyn import solve
-from lindyn.solve import engine, ensemble, kernel, xla
+from lindyn.solve import ensemble, pallas_kernel, scheduler, xla_marks
 from lindyn.theory import fields, predictors, spectra
 from lindyn.theory.fields import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
 
@@ -314,7 +314,7 @@ print(ends.y.p.tobytes().hex() + ends.steps.tobytes().hex())
 @pytest.fixture
 def asked(monkeypatch):
     """What the next ensemble asks of its program: the plan, and the arguments."""
-    found, real = [], engine.compiled
+    found, real = [], scheduler.compiled
 
     def spy(plan):
         def run(*args):
@@ -323,7 +323,7 @@ def asked(monkeypatch):
 
         return run
 
-    monkeypatch.setattr(engine, "compiled", spy)
+    monkeypatch.setattr(scheduler, "compiled", spy)
     return found
 
 
@@ -336,16 +336,16 @@ def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
     event = lambda t, y, params: y.w < 0.01
     ends = ensemble.final(fields.modes, y0, PARAMS, 60.0, rtol=rtol, event=event)
     plan, rows, counts, inputs = asked[0]
-    setting = engine.Setting.of(plan, inputs, rows.dtype)
-    assert kernel.obstacle(setting) is None
-    out, slots = kernel.run(setting, rows, counts[0], interpret=True)
-    out = engine._located(setting, rows, out)[: counts[0]]
+    setting = scheduler.Setting.of(plan, inputs, rows.dtype)
+    assert pallas_kernel.obstacle(setting) is None
+    out, slots = pallas_kernel.run(setting, rows, counts[0], interpret=True)
+    out = scheduler._located(setting, rows, out)[: counts[0]]
     known = np.stack([ends.y.p, ends.y.w, ends.y.wa, ends.t])[:, : counts[0]]
     assert np.allclose(out[:, :4].T, known, atol=apart)
     assert np.array_equal(out[:, 5], ends.status[: counts[0]])
     assert np.array_equal(out[:, 4], ends.label[: counts[0]])
     assert slots >= ends.steps[: counts[0]].sum()
-    run = jax.jit(lambda *args: kernel.run(setting._replace(inputs=args[2]), *args[:2]))
+    run = jax.jit(lambda *args: pallas_kernel.run(setting._replace(inputs=args[2]), *args[:2]))
     with jax.sharding.use_abstract_mesh(A_GPU):
         traced = run.trace(rows, counts[0], inputs)
         lowered = traced.lower(lowering_platforms=("cuda",))
@@ -367,9 +367,11 @@ def test_the_loop_of_accelerators(asked, dtype):
     usual = ensemble.final(fields.modes, y0, PARAMS, 20.0, rtol=1e-5, **QUICK)
     plan, rows, counts, inputs = asked[0]
     one = plan._replace(devices=plan.devices[:1])
-    setting = lambda inputs: engine.Setting.of(one, inputs, rows.dtype)._replace(platform="x")
-    loop = lambda *args: engine._refilled(setting(args[2]), *args[:2])
-    run = jax.jit(loop, compiler_options=xla.QUICK)
+    setting = lambda inputs: scheduler.Setting.of(one, inputs, rows.dtype)._replace(
+        platform="x"
+    )
+    loop = lambda *args: scheduler._refilled(setting(args[2]), *args[:2])
+    run = jax.jit(loop, compiler_options=xla_marks.QUICK)
     out, _, _ = run(rows[: len(rows) // 2], counts[0], inputs)
     assert np.allclose(out[: counts[0], 0], usual.y.p[: counts[0]], atol=1e-4)
     traced = run.trace(rows, counts[0], inputs)
@@ -399,14 +401,14 @@ def test_the_loop_of_accelerators(asked, dtype):
 def test_what_a_kernel_cannot_do_is_told(asked, solve, reason):
     solve()
     plan, rows, _, inputs = asked[0]
-    setting = engine.Setting.of(plan, inputs, rows.dtype)._replace(platform="gpu")
-    assert reason in (kernel.obstacle(setting) or "")
-    engine._tell_of_the_loop.cache_clear()
+    setting = scheduler.Setting.of(plan, inputs, rows.dtype)._replace(platform="gpu")
+    assert reason in (pallas_kernel.obstacle(setting) or "")
+    scheduler._tell_of_the_loop.cache_clear()
     with pytest.warns(UserWarning, match=f"one kernel of the GPU, and is slower: .*{reason}"):
-        assert not engine._has_kernel(setting)
+        assert not scheduler._has_kernel(setting)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it is told once
-        assert not engine._has_kernel(setting)
+        assert not scheduler._has_kernel(setting)
 
 
 QUICK: Any = dict(quick=True)
@@ -451,7 +453,7 @@ def test_products_of_matrices_are_not_rounded_for_speed(asked, key):
     one = lambda x: x[0]
     y0, ts = Full(W=W[0], Wp=Wp[0], Wa=Wa[0]), jnp.array([0.0, 1.0], jnp.float32)
     programs = (
-        jax.jit(functools.partial(engine._device, plan)).lower(*arguments),
+        jax.jit(functools.partial(scheduler._device, plan)).lower(*arguments),
         jax.jit(lambda y0: solve.trajectory(field, y0, PARAMS, ts, rtol=1e-4)).lower(y0),
         jax.jit(predictors.correlation).lower(one(W), one(Wp)),
         jax.jit(spectra.shared_basis).lower(one(W), one(Wp)),

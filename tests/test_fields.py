@@ -22,7 +22,7 @@ from lindyn.theory.fields import (
     Params,
     Plane,
 )
-from lindyn.verify import problems
+from lindyn.verify import random_problems
 
 
 PARAMS = Params(alpha_p=1.7, beta=0.3, eta_p=0.05, eta_s=0.02, sigma2=0.4, tau=0.8)
@@ -72,10 +72,10 @@ def assert_same(measured, expected, rtol=1e-12):
 
 
 def test_the_expanded_loss_is_the_loss_of_a_finite_set(key):
-    problem = problems.draw(key, 3)
+    problem = random_problems.draw(key, 3)
     y = problem.y
     expanded = population_loss(y.W, y.Wp, y.Wa, problem.data)
-    assert jnp.allclose(problems.loss(y, problem), expanded, rtol=1e-13)
+    assert jnp.allclose(random_problems.loss(y, problem), expanded, rtol=1e-13)
 
 
 def test_full_descends_on_the_loss(data, weights):

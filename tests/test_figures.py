@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lindyn import theory
-from lindyn.phase import flow
+from lindyn.phase import flow_lines
 from lindyn.solve import ensemble
 from lindyn.theory import fields
 from lindyn.theory.fields import Correlations, Modes, Params
@@ -163,7 +163,7 @@ def test_fig10_the_balanced_cut_is_invariant():
 
 def test_fig10_half_of_the_balanced_starts_collapse():
     script, setting, _ = computed("fig10")
-    w, wa = script.window(setting).place(flow.scattered(100)).T
+    w, wa = script.window(setting).place(flow_lines.scattered(100)).T
     data = Correlations(same=setting.same, across=setting.across)
     args = Params(alpha_p=setting.alpha_p, beta=setting.beta), data
     start = Modes(p=jnp.asarray(w), w=jnp.asarray(w), wa=jnp.asarray(wa))

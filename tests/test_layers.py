@@ -86,7 +86,7 @@ def test_only_one_room_draws_and_two_modules_know_diffrax():
         }
 
     # its solvers, and one of its tableaus
-    assert users("diffrax") == {"solve/diffrax_solver.py", "solve/lanes.py"}
+    assert users("diffrax") == {"solve/diffrax_solver.py", "solve/stepping.py"}
     assert {user.partition("/")[0] for user in users("matplotlib")} == {"plot"}
 
 

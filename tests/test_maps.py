@@ -10,12 +10,12 @@ import pytest
 import scipy.integrate
 
 from lindyn import theory
-from lindyn.predict import command as predict, trial
-from lindyn.predict.case import Case
+from lindyn.predict import command as predict, network_fates
+from lindyn.predict.scenario import Case
 from lindyn.solve import ensemble, trajectory
 from lindyn.solve.fates import flow
-from lindyn.sweep import asked, curves, maps, stepped
-from lindyn.sweep.setting import Axis, Setting, wide
+from lindyn.sweep import boundaries, flags, flow_maps, step_maps
+from lindyn.sweep.specification import Axis, Setting, wide
 from lindyn.theory import basins, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
 from lindyn.theory.fields import Modes, Moments, Params, Plane
@@ -33,16 +33,16 @@ def ask(quantity, x, y, *, fixed=None, **more):
 
 
 def solved(setting):
-    values = maps.compute(setting, np.arange(setting.cells))
+    values = flow_maps.compute(setting, np.arange(setting.cells))
     return {name: x.reshape(setting.y.count, setting.x.count) for name, x in values.items()}
 
 
 def compared(setting):
     values = solved(setting)
-    form, told = curves.closed(setting), curves.told(setting, values)
+    form, told = boundaries.closed(setting), boundaries.told(setting, values)
     assert form is not None and told is not None
     assert values["failed"].sum() == 0
-    return values, curves.agreement(setting, form, told)
+    return values, boundaries.agreement(setting, form, told)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_without_decay_the_fate_of_every_start_in_the_plane():
 @pytest.mark.parametrize(
     "share, fate",
     (
-        (1 + 1e-6, maps.COLLAPSES),
-        (1 - 1e-6, maps.SURVIVES),
-        (1.0, maps.UNDECIDED),  # the saddle-node itself
+        (1 + 1e-6, flow_maps.COLLAPSES),
+        (1 - 1e-6, flow_maps.SURVIVES),
+        (1.0, flow_maps.UNDECIDED),  # the saddle-node itself
     ),
 )
 def test_slow_passages_are_waited_for(share, fate):
@@ -96,7 +96,7 @@ def test_slow_passages_are_waited_for(share, fate):
     setting = ask("collapse", Axis("alpha-p", 0.5, 2.0, 2), TAU, fixed={"wd": eta, "tau": 1.0})
     params = Params(eta=np.full(4, eta))
     start = Plane(p=np.full(4, 0.5), s=np.full(4, np.log(0.25)))
-    assert (maps.fates_of(setting, params, start) == fate).all()
+    assert (flow_maps.fates_of(setting, params, start) == fate).all()
 
 
 def test_s_falls_below_any_float_and_comes_back():
@@ -106,7 +106,7 @@ def test_s_falls_below_any_float_and_comes_back():
         Params(eta=np.full(2, 4e-4)),
         Plane(p=np.array([1.4, 3.0]), s=np.log([0.01, 0.01])),
     )
-    fates = maps.fates_of(setting, params, start)
+    fates = flow_maps.fates_of(setting, params, start)
     for i, fate in enumerate(fates):
         run = lambda t, y: jax.tree.leaves(
             flow(t, Plane(p=y[0], s=y[1]), (Params(eta=4e-4), None))
@@ -114,7 +114,7 @@ def test_s_falls_below_any_float_and_comes_back():
         y0 = [start.p[i], start.s[i]]
         ends = scipy.integrate.solve_ivp(run, (0, 4e4), y0, "LSODA", rtol=1e-10, atol=1e-12)
         assert ends.y[1].min() < -250
-        assert (ends.y[1, -1] > -1) == (fate == maps.SURVIVES)
+        assert (ends.y[1, -1] > -1) == (fate == flow_maps.SURVIVES)
 
 
 def random_cells(key, many, decay):
@@ -144,9 +144,9 @@ def test_fates_are_those_of_much_longer_solves(decay, moving, key):
         start = Modes(p=p, w=np.sqrt(s), wa=tau * np.sqrt(s))
     else:
         start = Plane(p=p, s=np.log(s))
-    fates = maps.fates_of(setting, params, start)
-    assert np.mean(fates >= maps.UNDECIDED) < 2e-3  # on an edge, and none elsewhere
-    atol = maps.LEAST[moving]
+    fates = flow_maps.fates_of(setting, params, start)
+    assert np.mean(fates >= flow_maps.UNDECIDED) < 2e-3  # on an edge, and none elsewhere
+    atol = flow_maps.LEAST[moving]
     ends = ensemble.final(flow, start, (params, None), 2e3, atol=atol, max_steps=10**6)
     y = ends.y
     size = np.maximum(y.w**2, y.wa**2) if isinstance(y, Modes) else np.exp(y.s)
@@ -154,13 +154,13 @@ def test_fates_are_those_of_much_longer_solves(decay, moving, key):
     gone, there = told & (size < 1e-8), told & (size > 0.05 / params.alpha_p)
     assert np.mean(gone | there) > 0.8
     if decay == "eta_p":
-        assert (fates != maps.COLLAPSES).all()  # s only falls for a while
+        assert (fates != flow_maps.COLLAPSES).all()  # s only falls for a while
     else:
-        assert (fates[gone] != maps.SURVIVES).all()
+        assert (fates[gone] != flow_maps.SURVIVES).all()
     if decay == "eta_s":
-        assert (fates == maps.COLLAPSES).all()  # p cannot stay at p*
+        assert (fates == flow_maps.COLLAPSES).all()  # p cannot stay at p*
     else:
-        assert (fates[there] != maps.COLLAPSES).all()
+        assert (fates[there] != flow_maps.COLLAPSES).all()
 
 
 def test_the_potential_falls_at_its_rate():
@@ -251,7 +251,7 @@ def test_the_least_margin_is_the_least_of_a_dense_solution():
                 y0 = Plane(p=cell.p, s=cell.s)
                 ys = trajectory(fields.modes_fixed_tau, y0, cell.params, ts)
                 ys = Plane(p=ys.p, s=jnp.log(ys.s))
-            dense = jnp.min(jax.vmap(maps.margin, (0, None))(ys, cell.params))
+            dense = jnp.min(jax.vmap(flow_maps.margin, (0, None))(ys, cell.params))
             assert dense >= found[j, i] - 1e-7 and np.isclose(dense, found[j, i], atol=1e-4)
 
 
@@ -274,7 +274,7 @@ def test_slow_targets_collapse_and_any_other_parameter_may_be_an_axis():
     setting = ask("collapse", beta, Axis("tau", 0.0, 1.0, 9), fixed=fixed, moving=True)
     value = solved(setting)["value"]
     assert (np.diff(value, axis=1) <= 0).all() and (np.diff(value, axis=0) <= 0).all()
-    assert 0.1 < value.mean() < 0.5 and curves.closed(setting) is None
+    assert 0.1 < value.mean() < 0.5 and boundaries.closed(setting) is None
     for x in (
         Axis("wd-s", 0.01, 0.4, 3),
         Axis("alpha-p", 0.1, 9.0, 3),
@@ -285,7 +285,7 @@ def test_slow_targets_collapse_and_any_other_parameter_may_be_an_axis():
 
 
 RATES = Axis("lr", 1e-3, 30.0, 24, log=True)
-TRAINER = {**asked.TRAINER, "loss": "l2", "dim": 3, "batch": 32}
+TRAINER = {**flags.TRAINER, "loss": "l2", "dim": 3, "batch": 32}
 USUAL = {"lr": 0.03, "momentum": 0.9, "wd": 4e-4, "alpha-p": 1.0, "sigma2": 0.3, "tau": 1.0}
 
 
@@ -307,12 +307,12 @@ def test_fates_of_steps_are_those_of_many_more(momentum, ema):
     )
     j, i = np.divmod(np.arange(asked.cells), 24)
     cells = asked.place(i, j)
-    code = stepped.modes(asked, cells)[1]
+    code = step_maps.modes(asked, cells)[1]
     assert {SURVIVES, COLLAPSES, DIVERGES} <= {*code.tolist()}
     assert np.mean(code == UNDECIDED) < 0.1
     chosen = np.random.default_rng(0).permutation(asked.cells)[:60]
     p, s, tau, params, sgd = wide(cells.p, cells.s, cells.tau, cells.params, cells.sgd)
-    restful = curves.over(asked, curves.UNSTABLE[moving], i, j) < 0
+    restful = boundaries.over(asked, boundaries.UNSTABLE[moving], i, j) < 0
     end = jax.jit(steps.final, static_argnums=0)
     for k in chosen:
         at = lambda tree, k=k: jax.tree.map(lambda x: x[k], tree)
@@ -352,15 +352,17 @@ def test_a_cosine_diverges_where_decay_overshoots():
 
 
 def test_ranks_of_a_map_are_those_that_predict_counts():
-    asked = ask_steps("rank", RATES, Axis("wd", 0.0, 0.5, 3), starts=trial.STARTS, time=300.0)
+    asked = ask_steps(
+        "rank", RATES, Axis("wd", 0.0, 0.5, 3), starts=network_fates.STARTS, time=300.0
+    )
     cells = np.array([3, 34, 57])
-    found = stepped.QUANTITIES["rank"](asked, asked.place(cells % 24, cells // 24))
+    found = step_maps.QUANTITIES["rank"](asked, asked.place(cells % 24, cells // 24))
     for i, cell in enumerate(cells):
         told = dict(lr=asked.x.at(cell % 24), wd=asked.y.at(cell // 24), steps=300)
         told |= dict(loss="l2", target="none", dim=3, batch=32)
         config = predict.Config(**told)
         case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
-        mine = trial.trial(case)
+        mine = network_fates.trial(case)
         assert mine.rank == found["value"][i] and mine.diverged == 0
 
 
@@ -389,7 +391,7 @@ def test_a_wrong_closed_form_is_far_from_the_map(monkeypatch):
     ids=range(6),
 )
 def test_no_closed_form_is_claimed_where_there_is_none(asked):
-    assert curves.closed(asked) is None
+    assert boundaries.closed(asked) is None
 
 
 def test_axes_have_both_their_ends():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from random_programs import Program
 
-from lindyn.solve import ensemble, rules, xla
+from lindyn.solve import ensemble, taylor_rules, xla_marks
 from lindyn.theory import fields
 from lindyn.theory.fields import Modes, Params
 
@@ -45,7 +45,9 @@ def compare(first, end):
             assert np.allclose(x, y, rtol=1e-9, atol=1e-9, equal_nan=True), str(Program(number))
 
 
-@pytest.mark.skipif(not xla.marked, reason=f"jaxlib {xla.RELEASE}: no marks are set")
+@pytest.mark.skipif(
+    not xla_marks.marked, reason=f"jaxlib {xla_marks.RELEASE}: no marks are set"
+)
 def test_marks_change_nothing():
     """XLA takes a second or two for each program, with marks and without."""
     compare(0, FEW)
@@ -60,7 +62,7 @@ def test_marks_change_nothing_in_many_programs():
 def test_random_programs_have_every_operation():
     drawn = set().union(*(Program(number).operations() for number in range(MANY)))
     # Operations of newer JAX that jax.numpy does not use yet.
-    assert rules.ELEMENTWISE - drawn <= {"expand_dims", "stack", "unstack"}
+    assert taylor_rules.ELEMENTWISE - drawn <= {"expand_dims", "stack", "unstack"}
     assert any(Program(number).vector for number in range(FEW))
 
 
@@ -68,9 +70,9 @@ def test_without_marks_an_ensemble_is_right_and_says_once_that_it_is_slower(monk
     p = np.linspace(-0.9, 1.1, 40)
     solve = lambda field: ensemble.final(field, Modes.of(p=p, s=0.3, tau=0.2), PARAMS, 20.0)
     usual = solve(fields.modes)
-    monkeypatch.setattr(xla, "marked", False)
-    xla.tell_that_marks_are_missing.cache_clear()
-    with pytest.warns(UserWarning, match=f"jaxlib {xla.RELEASE}.*slower"):
+    monkeypatch.setattr(xla_marks, "marked", False)
+    xla_marks.tell_that_marks_are_missing.cache_clear()
+    with pytest.warns(UserWarning, match=f"jaxlib {xla_marks.RELEASE}.*slower"):
         plain = solve(lambda t, y, args: fields.modes(t, y, args))
     assert np.allclose(plain.y.p, usual.y.p, rtol=1e-9)
     with warnings.catch_warnings():

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from lindyn.predict import population
-from lindyn.predict.population import Outcome, Setting, Shape
+from lindyn.predict import linear_networks
+from lindyn.predict.linear_networks import Outcome, Setting, Shape
 from lindyn.theory.fields import Params
 from lindyn.theory.steps import SGD, Adam
 
@@ -38,7 +38,7 @@ def test_batches_have_the_moments_of_normal_views(batch, both, cosine):
     sigma2, rng = 0.5, np.random.default_rng(1)
     shape = SHAPE._replace(both_directions=both, cosine=cosine)
     drawn = [
-        population._batches(np.random.default_rng(i), shape, batch, sigma2)[0]
+        linear_networks._batches(np.random.default_rng(i), shape, batch, sigma2)[0]
         for i in range(12)
     ]
     across = np.concatenate([x.X for x in drawn])
@@ -60,9 +60,9 @@ def test_batches_have_the_moments_of_normal_views(batch, both, cosine):
 def test_samples_of_a_batch_have_its_moments(batch):
     """Those of a large batch are fewer, and have the Wishart moments of all of it."""
     rng = np.random.default_rng(2)
-    data, views = population._batches(rng, SHAPE._replace(cosine=True), batch, 0.5)
+    data, views = linear_networks._batches(rng, SHAPE._replace(cosine=True), batch, 0.5)
     assert views is not None and len(views) == 2
-    assert views[0].online.shape[-1] == min(batch, population.POINTS)
+    assert views[0].online.shape[-1] == min(batch, linear_networks.POINTS)
     product = lambda x, y: np.einsum("tib,tjb->tij", x, y)
     mean = lambda *x: np.mean(x, axis=0)
     same = mean(*(product(x.online, x.online) for x in views))
@@ -84,9 +84,9 @@ def test_samples_of_a_batch_have_its_moments(batch):
 def test_many_settings_are_each_alone(changes):
     shape, rates = SHAPE._replace(**changes), (0.02, 0.1)
     how: Any = dict(batch=16, sigma2=0.3, starts=2)
-    each = [population.train(shape, setting(rate), 30, **how) for rate in rates]
+    each = [linear_networks.train(shape, setting(rate), 30, **how) for rate in rates]
     together = jax.tree.map(lambda *x: np.array(x), *map(setting, rates))
-    found = population.train(shape, together, 30, **how)
+    found = linear_networks.train(shape, together, 30, **how)
     assert found.s.shape == (2, 2, 3) and each[0].s.shape == (2, 3)
     for i, alone in enumerate(each):
         for mine, theirs in zip(found, alone, strict=True):
@@ -94,14 +94,14 @@ def test_many_settings_are_each_alone(changes):
 
 
 def test_a_network_that_is_kept_symmetric_under_adam_stays_finite():
-    told = population.train(
+    told = linear_networks.train(
         SHAPE._replace(symmetric=True), setting(optimiser=Adam), 20, batch=64, sigma2=0.3
     )
     assert np.all(np.abs(told.agreement) <= 1) and not told.diverged.any()
 
 
 def test_what_grows_beyond_all_bounds_has_diverged():
-    told = population.train(SHAPE, setting(rate=5.0), 300, batch=64, sigma2=0.3, starts=4)
+    told = linear_networks.train(SHAPE, setting(rate=5.0), 300, batch=64, sigma2=0.3, starts=4)
     assert told.diverged.all() and np.isnan(told.s).all()
 
 
@@ -114,6 +114,6 @@ def test_a_rank_is_relative_to_the_largest_and_for_one_loss_to_the_start():
 
 def test_agreement_is_one_where_prediction_is_target():
     W = np.random.default_rng(0).normal(size=(3, 4))
-    assert np.isclose(population.agreement(W, 2 * np.eye(3), W), 1)
-    assert np.isclose(population.agreement(W, -np.eye(3), W), -1)
-    assert np.isnan(population.agreement(0 * W, np.eye(3), W))
+    assert np.isclose(linear_networks.agreement(W, 2 * np.eye(3), W), 1)
+    assert np.isclose(linear_networks.agreement(W, -np.eye(3), W), -1)
+    assert np.isnan(linear_networks.agreement(0 * W, np.eye(3), W))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lindyn import theory
-from lindyn.phase import competition, flow, portrait
-from lindyn.phase.flow import Window
+from lindyn.phase import cosine_portrait, flow_lines, portrait
+from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble, trajectory
 from lindyn.theory import fields
 from lindyn.theory.fields import Correlations, Modes, Params, Plane
@@ -80,8 +80,8 @@ def test_flow_lines_are_solutions_in_the_direction_of_time(plane, changes, windo
 def test_under_a_cosine_the_shaded_modes_are_those_that_die(count, key):
     """One mode and its rivals, all of them solved; with a decay, which changes no fate."""
     params = Params(alpha_p=1.5, eta=0.0)
-    window = competition.window(count, params)
-    drawn = competition.portrait(count, params, window)
+    window = cosine_portrait.window(count, params)
+    drawn = cosine_portrait.portrait(count, params, window)
     assert drawn.failed == 0 and len(drawn.flow) > 10
     unit = np.asarray(jr.uniform(key, (60, 2)))
     p, s = (window.low + unit * window.spans).T
@@ -203,6 +203,6 @@ def test_the_line_is_the_parabola_flow():
 
 
 def test_scattered_points_fill_the_square():
-    points = flow.scattered(256)
+    points = flow_lines.scattered(256)
     counts, *_ = np.histogram2d(*points.T, bins=8, range=((0, 1), (0, 1)))
     assert counts.min() >= 2 and counts.max() <= 6

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from lindyn import solve, theory
 from lindyn.theory import fields
 from lindyn.theory.fields import Data, Full, Modes, Moments, Params, Plane
-from lindyn.verify import problems
+from lindyn.verify import random_problems
 
 
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3, tau=0.9)
@@ -250,10 +250,10 @@ def test_the_loss_descends_along_the_flow(key):
     """Gradient flow with the target held still: a Lyapunov function, whatever the start."""
     problem = eqx.tree_at(
         lambda problem: (problem.params.beta, problem.params.eta_p, problem.params.eta_s),
-        problems.draw(key, 4),
+        random_problems.draw(key, 4),
         (jnp.zeros(()), jnp.zeros(()), jnp.zeros(())),
     )
     args = (problem.params, problem.data)
     ys = solve.trajectory(fields.full, problem.y, args, jnp.linspace(0.0, 5.0, 41))
-    losses = jax.vmap(problems.loss, (0, None))(ys, problem)
+    losses = jax.vmap(random_problems.loss, (0, None))(ys, problem)
     assert jnp.all(jnp.diff(losses) < 0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lindyn import command, plot, theory
-from lindyn.sweep import chart, chunks, command as sweep, maps
+from lindyn.sweep import checkpoints, command as sweep, flow_maps, summary
 from lindyn.theory.fields import Params
 
 
@@ -209,7 +209,7 @@ def test_a_dry_run_writes_nothing(folder, capsys):
 
 
 def test_an_interrupt_keeps_what_was_done(folder, capsys, monkeypatch):
-    right, calls = maps.compute, []
+    right, calls = flow_maps.compute, []
 
     def until_the_third(setting, cells):
         if len(calls) == 2:
@@ -217,14 +217,14 @@ def test_an_interrupt_keeps_what_was_done(folder, capsys, monkeypatch):
         calls.append(len(cells))
         return right(setting, cells)
 
-    monkeypatch.setattr(maps, "compute", until_the_third)
+    monkeypatch.setattr(flow_maps, "compute", until_the_third)
     assert sweep.main([*SMALL, "--chunk", "100"]) == command.INTERRUPTED
     said = capsys.readouterr().err
     assert "2 of 5 chunks are kept: lindyn-out/sweep.chunks-" in said and "interrupted" in said
     assert len(left_of_chunks(folder)) == 2
     calls.clear()
     monkeypatch.setattr(
-        maps, "compute", lambda *args: calls.append(len(args[1])) or right(*args)
+        flow_maps, "compute", lambda *args: calls.append(len(args[1])) or right(*args)
     )
     run("--chunk", "100", "--alpha-p", "2")  # another map: it finds no chunks
     assert calls == [96] * 5 and len(left_of_chunks(folder)) == 2
@@ -250,7 +250,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(folder):
 
 
 def test_a_torn_chunk_is_computed_again(folder):
-    parts = chunks.Chunks(pathlib.Path("x.npz"), {"a": 1}, 10, 4)
+    parts = checkpoints.Chunks(pathlib.Path("x.npz"), {"a": 1}, 10, 4)
     assert parts.spans == [(0, 3), (3, 6), (6, 10)] and parts.missing() == parts.spans
     for first, last in parts.spans:
         parts.keep((first, last), {"value": np.arange(first, last)})
@@ -258,7 +258,7 @@ def test_a_torn_chunk_is_computed_again(folder):
     torn = sorted(parts.folder.iterdir())[1]
     torn.write_bytes(torn.read_bytes()[:50])
     assert parts.missing() == [(3, 6)]
-    other = chunks.Chunks(pathlib.Path("x.npz"), {"a": 2}, 10, 4)
+    other = checkpoints.Chunks(pathlib.Path("x.npz"), {"a": 2}, 10, 4)
     assert other.folder != parts.folder and len(other.missing()) == 3
 
 
@@ -269,8 +269,8 @@ def test_no_text_leaves_the_figure(folder):
         if name in ("rate", "rank"):
             config = sweep.dataclasses.replace(config, time=60.0)
         setting = sweep.asked(config)
-        drawn = chart.chart(setting, maps.compute(setting, np.arange(81)))
-        fig = plot.map_figure(drawn, chart.title(setting), chart.note(setting))
+        drawn = summary.chart(setting, flow_maps.compute(setting, np.arange(81)))
+        fig = plot.map_figure(drawn, summary.title(setting), summary.note(setting))
         fig.draw_without_rendering()
         width, height = fig.get_size_inches() * fig.dpi
         texts = [*fig.texts, *fig.legends, *fig.axes[0].texts, fig.axes[0].title]

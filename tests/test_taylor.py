@@ -9,8 +9,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from lindyn.solve.rules import NotAnalytic
 from lindyn.solve.taylor import Program
+from lindyn.solve.taylor_rules import NotAnalytic
 from lindyn.theory import fields, predictors
 from lindyn.theory.fields import Data, Full, Modes, Params
 

@@ -14,8 +14,8 @@ import tyro
 from lindyn import command
 from lindyn.command import UsageError, number
 from lindyn.compare import report
-from lindyn.compare.answers import FEWEST, answers, begin
-from lindyn.record.runs import load_run
+from lindyn.compare.analysis import FEWEST, answers, begin
+from lindyn.record.reading import load_run
 
 
 Format = Literal["png", "svg", "pdf", "json"]
@@ -51,7 +51,7 @@ def _main(config: Config) -> int:
     files = command.targets(config.out, stem, config.format, get_args(Format))
     command.start()
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
-        plotting = meanwhile.submit(import_module, "lindyn.plot.plot_run")
+        plotting = meanwhile.submit(import_module, "lindyn.plot.runs")
         found = answers(run, first)
     told = report.told(found)
     about = command.provenance("compare", config)

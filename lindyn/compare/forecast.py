@@ -13,7 +13,7 @@ from lindyn import solve
 from lindyn.compare.laws import Measured, in_basis
 from lindyn.theory import fields, spectra
 from lindyn.theory.fields import Correlations, Modes
-from lindyn.theory.units import Scales, Units, effective
+from lindyn.theory.hyperparameters import Scales, Units, effective
 
 
 RTOL = 1e-6

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from lindyn.record.runs import Run
+from lindyn.record.reading import Run
 from lindyn.theory import spectra, theorems
-from lindyn.theory.units import Scales, Units, effective
+from lindyn.theory.hyperparameters import Scales, Units, effective
 
 
 class Measured(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from lindyn.compare import fate, laws
-from lindyn.compare.answers import Answers
+from lindyn.compare import collapse, laws
+from lindyn.compare.analysis import Answers
 from lindyn.compare.forecast import FREE
-from lindyn.theory import units
+from lindyn.theory import hyperparameters
 
 
 STIFF = "the equations are too stiff to solve"
@@ -28,8 +28,8 @@ def told(found: Answers) -> dict[str, Any]:
             "beta": unit.beta,
             "eta_p": unit.eta_p,
             "eta_s": unit.eta_s,
-            "notes": [*units.notes(run.config)],
-            "beyond": [*units.beyond(run.config)],
+            "notes": [*hyperparameters.notes(run.config)],
+            "beyond": [*hyperparameters.beyond(run.config)],
         },
         "silent": found.silent,
     }
@@ -103,7 +103,7 @@ def _fate(found):
         why = "onto what views do not change" if found.units.cosine else "Theorem 2"
         told["predicted"] = f"collapse: {why}, whatever the start"
     elif found.whole is not None:
-        rank, of = fate.predicted_rank(found.whole), found.whole.s.shape[1]
+        rank, of = collapse.predicted_rank(found.whole), found.whole.s.shape[1]
         if rank is None:
             told["predicted"] = f"nothing: {STIFF}"
         else:

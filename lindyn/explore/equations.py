@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from lindyn import theory
 from lindyn.explore.javascript import translate
 from lindyn.explore.presets import MOST_STARTS
-from lindyn.phase import flow, portrait
+from lindyn.phase import flow_lines, portrait
 from lindyn.theory import cosine, fields, stability
 from lindyn.theory.fields import Correlations, Modes, Params, Plane
 from lindyn.theory.predictors import Power
@@ -70,7 +70,9 @@ def _cosine(y):
 def _along(y, args):
     names = ("params", "sign", "span_x", "span_y", "rest")
     field = Partial(portrait.in_log_s, fields.modes_fixed_tau)
-    return flow.along(field, portrait.from_log_s, 0.0, y, tuple(args[name] for name in names))
+    return flow_lines.along(
+        field, portrait.from_log_s, 0.0, y, tuple(args[name] for name in names)
+    )
 
 
 def _window(params):

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from lindyn.command import UsageError
-from lindyn.compare import answers, fate, forecast
-from lindyn.record.runs import load_run
-from lindyn.theory import units
+from lindyn.compare import analysis, collapse, forecast
+from lindyn.record.reading import load_run
+from lindyn.theory import hyperparameters
 
 
 RECORDS, MODES = 400, 64  # at most
@@ -31,26 +31,26 @@ def movie(path: pathlib.Path | str) -> dict[str, Any]:
     the online network. `UsageError` for a run without modes, saying why.
     """
     run = load_run(path)
-    if reason := answers.silent(run).get("trajectories"):
+    if reason := analysis.silent(run).get("trajectories"):
         raise UsageError(f"{run.path}: shows no modes: {reason}")
-    unit, m = answers.measured(run)
+    unit, m = analysis.measured(run)
     with jax.enable_x64(True):
-        basis_of = answers.begin(run)
+        basis_of = analysis.begin(run)
         seen = forecast.observed(m, 0, basis_of=basis_of)
     shown = [i for i in range(len(m.t)) if _has_scales(m, i, unit.cosine)]
-    if len(shown) < answers.FEWEST or not seen.p.shape[1]:
+    if len(shown) < analysis.FEWEST or not seen.p.shape[1]:
         raise UsageError(f"{run.path}: shows no modes: its outputs are zero")
     kept = [shown[i] for i in _evenly(len(shown))]
     left = len(m.t) - len(shown)
     m = m.at(kept)
-    params = [fate.held(unit, m.scales(i), float(m.tau[i]))[0] for i in range(len(kept))]
+    params = [collapse.held(unit, m.scales(i), float(m.tau[i]))[0] for i in range(len(kept))]
     notes = [
         f"modes are in the basis that F and Wp share at epoch {run.epoch[basis_of]:.3g}",
         *_left_out(seen.p.shape[1], left),
-        *units.notes(run.config),
+        *hyperparameters.notes(run.config),
         *[COSINE] * unit.cosine,
-        *units.beyond(run.config),
-        *filter(None, [answers.silent(run).get("plane")]),
+        *hyperparameters.beyond(run.config),
+        *filter(None, [analysis.silent(run).get("plane")]),
     ]
     return {
         "name": run.path.resolve().name,

@@ -12,8 +12,8 @@ import numpy as np
 
 from lindyn import command, theory
 from lindyn.command import UsageError, interval, number
-from lindyn.phase import competition, portrait
-from lindyn.phase.flow import Window
+from lindyn.phase import cosine_portrait, portrait
+from lindyn.phase.flow_lines import Window
 from lindyn.theory.fields import Params
 
 
@@ -146,7 +146,7 @@ def _competing(config, params, ranges):
         raise UsageError(f"--modes: {len(config.modes)} values; {few}")
     for count in config.modes:
         number("--modes", count, 2, 10_000)
-        p, s = competition.limits(count, params)
+        p, s = cosine_portrait.limits(count, params)
         for flag, ends, most in (("--p-range", ranges["p"], p), ("--s-range", ranges["s"], s)):
             for end in ends or ():
                 why = f"{count} modes share a sum"
@@ -177,10 +177,10 @@ def _computed(config, panels, ranges):
     drawn = []
     if config.plane == "cosine":
         for count, params in command.progress(panels, "panels"):
-            auto = competition.window(count, params)
+            auto = cosine_portrait.window(count, params)
             window = Window(ranges["p"] or auto.x, ranges["s"] or auto.y)
             how = dict(grid=config.grid, rtol=config.rtol)
-            drawn.append(competition.portrait(count, params, window, **how))
+            drawn.append(cosine_portrait.portrait(count, params, window, **how))
         return drawn
     for params in command.progress(panels, "panels"):
         auto = portrait.window(config.plane, params)

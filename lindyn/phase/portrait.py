@@ -14,9 +14,9 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lindyn import theory
-from lindyn.phase import flow
-from lindyn.phase.flow import Window
-from lindyn.solve import ensemble, xla
+from lindyn.phase import flow_lines
+from lindyn.phase.flow_lines import Window
+from lindyn.solve import ensemble, xla_marks
 from lindyn.theory import fields
 from lindyn.theory.fields import Curriculum, Params, Plane, Scalar
 
@@ -105,13 +105,13 @@ def portrait(
     field, state = STATES[plane]
     fixed, roots = jax.tree.map(np.asarray, _closed_forms(_arrays(params), field))
     count = min(grid**2, MOST_STARTS)
-    nodes, starts = map(window.place, (flow.lattice(grid), flow.scattered(count)))
+    nodes, starts = map(window.place, (flow_lines.lattice(grid), flow_lines.scattered(count)))
     rate = lambda points: _positions(field(0.0, state(*points.T), params)) / window.spans
     speed = np.nanmax(np.linalg.norm(rate(starts), axis=1))
     xs = np.linspace(*window.x, POINTS)
     arms, arm_spans = _arms(plane, params, fixed, window)
     moves, into, chart = _COORDINATES[plane]
-    curves, status = flow.follow(
+    curves, status = flow_lines.follow(
         Partial(moves, field) if moves else field,
         into(state(*np.concatenate([starts, starts, arms]).T)),
         _arrays(params),
@@ -133,20 +133,20 @@ def portrait(
         fixed=fixed,
         points=_positions(fixed.y),
         arrows=np.concatenate([nodes, directions(rate(nodes))], axis=1),
-        flow=flow.spread(np.concatenate([backward[:, :0:-1], forward], axis=1), window),
+        flow=flow_lines.spread(np.concatenate([backward[:, :0:-1], forward], axis=1), window),
         failed=int(np.sum(status[: 2 * count] != ensemble.REACHED)),
         nullclines=_nullclines(plane, params, window, xs, roots),
         resting=_resting(plane, params, window, xs),
         parabola=_curve(xs, xs**2 / params.alpha_p) if in_plane else None,
         constants=constants(params, window, xs) if in_plane else [],
-        separatrix=[piece for arm in arms for piece in flow.inside(arm, window)],
+        separatrix=[piece for arm in arms for piece in flow_lines.inside(arm, window)],
         basin=basin,
         share=below(basin[:, int(in_plane)], window.y if in_plane else window.x),
         edge=_edge(params, roots, arms),
     )
 
 
-@functools.partial(jax.jit, static_argnames="field", compiler_options=xla.QUICK)
+@functools.partial(jax.jit, static_argnames="field", compiler_options=xla_marks.QUICK)
 def _closed_forms(params, field):
     return theory.fixed_points(params, field), theory.decay_roots(params)
 
@@ -227,7 +227,7 @@ def _basin(plane, params, window, xs, fixed, arms):
 def _nullclines(plane, params, window, xs, roots):
     vertical = lambda x: np.array([[x, window.y[0]], [x, window.y[1]]])
     bottom = np.array([[window.x[0], 0.0], [window.x[1], 0.0]])
-    shown = lambda ys: flow.inside(_curve(xs, ys), window)
+    shown = lambda ys: flow_lines.inside(_curve(xs, ys), window)
     if plane == "p-tau":
         target, relaxed = theory.curriculum_nullclines(xs, params)
         both = [piece for ys in relaxed for piece in shown(ys)]
@@ -265,7 +265,7 @@ def constants(params: Params, window: Window, xs: np.ndarray) -> list[tuple[floa
     return [
         (k * step, piece)
         for k in (-4, -3, -2, -1, 1, 2, 3, 4)
-        for piece in flow.inside(_curve(xs, xs**2 / params.alpha_p + k * step), window)
+        for piece in flow_lines.inside(_curve(xs, xs**2 / params.alpha_p + k * step), window)
     ]
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from lindyn import command
 from lindyn.command import UsageError, number
-from lindyn.record import runs
+from lindyn.record import reading
 
 
 Decay = Annotated[float, tyro.conf.arg(aliases=("--weight-decay",))]
@@ -113,14 +113,14 @@ def _begin(argv, config):
 
 def predict(config: Config, recorded: Mapping[str, Any]) -> int:
     """Check, answer and print; 1 for a collapse, if so asked."""
-    from lindyn.predict import case as cases, reasons, remedies
+    from lindyn.predict import analysis, scenario as cases, wording
 
     _check(config)
     command.start()
     case = cases.Case.of({**recorded, **dataclasses.asdict(config)})
-    found = remedies.answer(case)
-    found["why"] = reasons.why(case, found)
-    found["suggestions"] = [reasons.change(case, each) for each in found["suggestions"]]
+    found = analysis.answer(case)
+    found["why"] = wording.why(case, found)
+    found["suggestions"] = [wording.change(case, each) for each in found["suggestions"]]
     if config.json:
         about = {
             "version": f"lindyn {version('lindyn')}",
@@ -128,15 +128,15 @@ def predict(config: Config, recorded: Mapping[str, Any]) -> int:
         }
         print(command.as_json({**about, **found}))
     else:
-        _tell(found, reasons.rows(case, found))
-    failed = config.fail_on_collapse and remedies.fails(found)
+        _tell(found, wording.rows(case, found))
+    failed = config.fail_on_collapse and analysis.fails(found)
     return command.FAILED if failed else command.DONE
 
 
 def _recorded(path):
     """A run's config.json, which is there before anything is recorded."""
     file = path if path.suffix == ".json" else path / "config.json"
-    recorded = runs.content(file.parent, file.name)
+    recorded = reading.content(file.parent, file.name)
     recorded = {"nesterov": False, **recorded}  # as runs before there was a choice
     needed = [*FIXED, *_shared(), "alpha_p"]
     missing = [name for name in needed if name not in recorded]

@@ -16,9 +16,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import ArrayLike, Float, Int, PyTree
 
-from lindyn.solve import engine, lanes
-from lindyn.solve.engine import Inputs, Layout, Plan
-from lindyn.solve.lanes import (
+from lindyn.solve import scheduler, stepping
+from lindyn.solve.scheduler import Inputs, Layout, Plan
+from lindyn.solve.stepping import (
     DIVERGED as DIVERGED,
     EVENT as EVENT,
     EXHAUSTED as EXHAUSTED,
@@ -150,7 +150,7 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
         y=Layout.of(first(problems.y)),
         given=Layout.of(first(problems.given)),
         args=(jax.tree.structure(args), problems.differ),
-        order=min(lanes.order(rtol), 6) if quick else lanes.order(rtol),
+        order=min(stepping.order(rtol), 6) if quick else stepping.order(rtol),
         saved=ts is not None,
         devices=tuple(devices),
         kernel=True,
@@ -238,7 +238,7 @@ def _solved(problems, plan, inputs):
         places = list(zip(begin + np.cumsum(counts) - counts, counts, strict=True))
         for row, (at, count) in zip(rows, places, strict=True):
             problems.rows(at, at + count, row[:count])
-        out, log, made = engine.run(plan, rows.reshape(-1, rows.shape[-1]), counts, inputs)
+        out, log, made = scheduler.run(plan, rows.reshape(-1, rows.shape[-1]), counts, inputs)
         slots += int(np.asarray(made).sum())
         out = np.asarray(out).reshape(devices, chunk, -1)
         log = np.asarray(log).reshape(devices, chunk, saves, plan.y.width)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, PyTree
 
-from lindyn.solve import rules
-from lindyn.solve.rules import Constant, NotAnalytic, Series
+from lindyn.solve import taylor_rules
+from lindyn.solve.taylor_rules import Constant, NotAnalytic, Series
 
 
 class Program:
@@ -42,7 +42,7 @@ class Program:
                     f"a rate of shape {rate.shape} for a state of shape {like.shape}"
                 )
         self.jaxpr, self.consts = closed.jaxpr, closed.consts
-        self.elementwise = rules.elementwise(closed.jaxpr)
+        self.elementwise = taylor_rules.elementwise(closed.jaxpr)
         self.structure = jax.tree.structure(y)
         many = lambda x: jax.ShapeDtypeStruct((*x.shape, 1), x.dtype)
         try:
@@ -119,17 +119,17 @@ class _Graph:
         return [read(x) for x in jaxpr.outvars]
 
     def apply(self, eqn, inputs: list) -> Sequence[Value]:
-        called = rules.inner(eqn)
+        called = taylor_rules.inner(eqn)
         if called is not None:
             return self.run(called.jaxpr, called.consts, inputs)
         name = eqn.primitive.name
         if all(isinstance(x, Constant) for x in inputs):
             lanes = any(x.lanes for x in inputs)
-            outs = rules.bind(eqn, [x.value for x in inputs], [x.lanes for x in inputs])
+            outs = taylor_rules.bind(eqn, [x.value for x in inputs], [x.lanes for x in inputs])
             return [Constant(x, lanes) for x in outs]
-        if name in rules.RULES:
-            return [rules.RULES[name](self, eqn, *inputs)]
-        if name in rules.STRUCTURAL:
+        if name in taylor_rules.RULES:
+            return [taylor_rules.RULES[name](self, eqn, *inputs)]
+        if name in taylor_rules.STRUCTURAL:
             return self.alike(eqn, inputs)
         return self.opaque(eqn, inputs)
 
@@ -140,12 +140,12 @@ class _Graph:
 
     def alike(self, eqn, inputs):
         """An operation that acts on each coefficient in the same way."""
-        at = functools.cache(lambda k: rules.bind_at(eqn, inputs, k))
+        at = functools.cache(lambda k: taylor_rules.bind_at(eqn, inputs, k))
         return [self.node(lambda k, i=i: at(k)[i]) for i in range(len(eqn.outvars))]
 
     def opaque(self, eqn, inputs):
         """An operation that only has a value, the first coefficient."""
-        first = functools.cache(lambda: rules.bind_at(eqn, inputs, 0))
+        first = functools.cache(lambda: taylor_rules.bind_at(eqn, inputs, 0))
 
         def rule(k, i):
             if k > 0:
@@ -156,7 +156,7 @@ class _Graph:
 
     def linear(self, combine, *inputs):
         """`combine` of the k-th coefficients, where a missing one is None."""
-        return self.node(lambda k: combine(*(rules.at(x, k) for x in inputs)))
+        return self.node(lambda k: combine(*(taylor_rules.at(x, k) for x in inputs)))
 
     def product(self, bilinear, u, v):
         """The Cauchy product under `bilinear(a, b)`."""
@@ -171,13 +171,15 @@ class _Graph:
             return self.node(lambda k: bilinear(u.c[k], v.value))
         u.kept = v.kept = True
         if u is v and bilinear is jnp.multiply:
-            return self.node(lambda k: rules.square(u.c, k))
+            return self.node(lambda k: taylor_rules.square(u.c, k))
         return self.node(
-            lambda k: rules.written_sum(bilinear(u.c[j], v.c[k - j]) for j in range(k + 1))
+            lambda k: taylor_rules.written_sum(
+                bilinear(u.c[j], v.c[k - j]) for j in range(k + 1)
+            )
         )
 
     def scale(self, factor, u):
-        if rules.is_one(factor.value):
+        if taylor_rules.is_one(factor.value):
             return u
         node = self.node(lambda k: factor.value * u.c[k])
         node.scaled = (factor, u)
@@ -199,7 +201,7 @@ class _Graph:
 
 
 def _full(x, k, like):
-    value = rules.at(x, k)
+    value = taylor_rules.at(x, k)
     if value is None:
         return jnp.zeros_like(like)
     if isinstance(x, Constant) and not x.lanes:

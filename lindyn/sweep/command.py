@@ -16,9 +16,9 @@ import numpy as np
 
 from lindyn import command
 from lindyn.command import UsageError, save, whole
-from lindyn.sweep import chart, maps
-from lindyn.sweep.asked import asked
-from lindyn.sweep.chunks import Chunks
+from lindyn.sweep import flow_maps, summary
+from lindyn.sweep.checkpoints import Chunks
+from lindyn.sweep.flags import asked
 
 
 Name = Literal[
@@ -186,8 +186,8 @@ def sweep(config: Config) -> int:
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
         plotting = meanwhile.submit(import_module, "lindyn.plot")
         rate = _compute(setting, chunks)
-    drawn = chart.chart(setting, chunks.gather())
-    report = {**about, **chart.report(drawn)}
+    drawn = summary.chart(setting, chunks.gather())
+    report = {**about, **summary.report(drawn)}
     _write(config, plotting.result(), drawn, report, files)
     chunks.remove()
     if config.json:
@@ -207,7 +207,7 @@ def _compute(setting, chunks):
     told = lambda _: f"{rate():.3g} solves/s" if len(solves) > 1 else ""
     try:
         for span in command.progress(missing, "chunks", told):
-            chunks.keep(span, maps.compute(setting, np.arange(*span)))
+            chunks.keep(span, flow_maps.compute(setting, np.arange(*span)))
             solves.append((span[1] - span[0]) * setting.starts)
     except KeyboardInterrupt:
         kept = len(chunks.spans) - len(chunks.missing())
@@ -228,7 +228,7 @@ def _foresee(config, setting, chunks, files):
     times = []
     for _ in range(2):
         begin = time.perf_counter()
-        maps.compute(probe, cells)
+        flow_maps.compute(probe, cells)
         times.append(time.perf_counter() - begin)
     solves, missing = setting.cells * setting.starts, chunks.missing()
     left = sum(last - first for first, last in missing)
@@ -263,7 +263,7 @@ def _write(config, plot, drawn, report, files):
     whole(files["npz"], lambda path: save(path, arrays))
     pictures = [path for suffix, path in files.items() if suffix not in ("npz", "json")]
     if pictures or config.show:
-        words = chart.title(drawn.setting), chart.note(drawn.setting)
+        words = summary.title(drawn.setting), summary.note(drawn.setting)
         fig = plot.map_figure(drawn, *words, show=config.show)
         for path in pictures:
             plot.save(fig, path, report)
@@ -282,7 +282,7 @@ def _table(drawn, report, rate):
     if setting.quantity not in ("collapse", "basin"):
         rows[setting.quantity] = f"{report['least']:.6g} to {report['greatest']:.6g}"
     if report["share"] is not None:
-        rows[chart.SHARES[setting.quantity]] = f"{report['share']:.2%}"
+        rows[summary.SHARES[setting.quantity]] = f"{report['share']:.2%}"
     if form is None:
         rows["closed form"] = "none for this map"
     elif form["distance_in_cells"] is not None:
@@ -291,7 +291,7 @@ def _table(drawn, report, rate):
             f" {form['distance_along_x']:.2g} in {setting.x.name}" + " decades" * setting.x.log
         )
         rows["cells that differ from it"] = f"{form['cells_that_differ']}"
-    for name, meaning in chart.COUNTS.items():
+    for name, meaning in summary.COUNTS.items():
         if name in report:
             rows[meaning] = f"{report[name]}"
     rows["undecided, failed"] = f"{report['undecided']}, {report['failed']}"

@@ -43,7 +43,8 @@ def _main(config: Config) -> int:
 
     import jax
 
-    from lindyn.train import gaussian, loop, source
+    from lindyn.train import loop
+    from lindyn.train.data import gaussian, source
 
     first = jax.process_index() == 0
     say = lambda text: print(text, file=sys.stderr, flush=True) if first else None

@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from lindyn.command import progress
-from lindyn.record import record
+from lindyn.record import writing
 from lindyn.record.measurements import Record
-from lindyn.train import evaluate, setup, source, weights
+from lindyn.train import evaluate, setup, weights
 from lindyn.train.checkpoint import Checkpoints, on_host
 from lindyn.train.config import Config
+from lindyn.train.data import source
 from lindyn.train.step import Method, TrainState, everywhere, parallel
 
 
@@ -41,7 +42,7 @@ class Run:
 
     config: Config
     source: source.Resident | source.Streamed
-    folder: record.Folder
+    folder: writing.Folder
     method: Method
     static: PyTree
     state: TrainState
@@ -61,7 +62,7 @@ def prepare(
     per_epoch = source.check_batch(config, found, len(devices))
     method = setup.method(config, config.epochs * per_epoch, per_epoch)
     state, static = setup.start(config, method, found.pixels)
-    folder = record.Folder(config.out, writes=jax.process_index() == 0)
+    folder = writing.Folder(config.out, writes=jax.process_index() == 0)
     return Run(config, found, folder, method, static, state, devices, per_epoch, say)
 
 
@@ -183,9 +184,9 @@ class _Late:
 
     def _write(self, measured, entry, rate):
         run = self._run
-        arrays, told = record.spectrum(measured, 2 * run.config.batch)
+        arrays, told = writing.spectrum(measured, 2 * run.config.batch)
         if run.config.model == "linear":
-            arrays |= record.weights(measured)
+            arrays |= writing.weights(measured)
         run.folder.keep(f"spectra/{entry['step']:08d}.npz", arrays)
         run.folder.add("metrics.jsonl", entry | told | dict(images_per_second=rate))
         self.told = f"loss {entry['loss']:.4f}, {rate:.0f} images/s, {told['verdict']}"

@@ -12,8 +12,9 @@ import optax
 from jaxtyping import PyTree
 
 from lindyn.theory import predictors, theorems
-from lindyn.train import augment, byol, gaussian
+from lindyn.train import augment, byol
 from lindyn.train.config import Config
+from lindyn.train.data import gaussian
 from lindyn.train.step import DEVICE, Method, TrainState, initial
 
 

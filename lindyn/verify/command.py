@@ -70,12 +70,12 @@ def verify(config: Config) -> int:
 
 def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
     """The worst residual of a claim over `seeds` random problems."""
-    from lindyn.verify import problems
+    from lindyn.verify import random_problems
 
     begin, worst, trouble = time.perf_counter(), 0.0, ""
     for each in range(seed, seed + seeds):
         try:
-            residual = float(claim.residual(problems.draw(jr.key(each), size)))
+            residual = float(claim.residual(random_problems.draw(jr.key(each), size)))
         except (ArithmeticError, ValueError) as error:
             residual, trouble = math.nan, f"seed {each}: {error}"
         worst = residual if math.isnan(residual) else max(worst, residual)

@@ -10,15 +10,15 @@ import pytest
 from jax.tree_util import Partial
 
 from lindyn import explore, theory
-from lindyn.phase import flow, portrait
-from lindyn.phase.flow import Window
+from lindyn.phase import flow_lines, portrait
+from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble
 from lindyn.theory import fields
 from lindyn.theory.fields import Modes, Params, Plane
 from lindyn.theory.predictors import Power
 
 
-HERE = pathlib.Path(explore.__file__).parent
+PAGE = pathlib.Path(explore.__file__).parent / "page"
 WIDE = Window((-0.6, 1.6), (0.0, 2.0))
 NARROW = Window((0.6, 2.0), (0.5, 2.0))
 RULE = dict(a=0.5, eps=0.1, c=0.0)
@@ -57,7 +57,7 @@ LAUNCH = """cases.map(({regime, params, start, time, window}) =>
 
 @pytest.fixture(scope="module")
 def script(source):
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in ("solve.js", "flow.js")]
+    texts = [(PAGE / name).read_text(encoding="utf-8") for name in ("solve.js", "flow.js")]
     return "\n".join([source, *texts])
 
 
@@ -250,7 +250,7 @@ def test_arrows_have_the_direction_of_the_flow_and_one_length(drawn):
             np.stack([mine["arrows"][x], mine["arrows"][y]], 1)
             for x, y in ("x0 y0".split(), "x1 y1".split())
         )
-        assert np.allclose((tail + head) / 2, low + flow.lattice(3) * spans)
+        assert np.allclose((tail + head) / 2, low + flow_lines.lattice(3) * spans)
         way = (head - tail) / spans
         length = np.linalg.norm(way, axis=1)
         assert np.allclose(length, length[0]) and 0 < length[0] < 1 / 3

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lindyn.command import UsageError
-from lindyn.compare import answers
+from lindyn.compare import analysis
 from lindyn.explore import movie
-from lindyn.record.runs import load_run
+from lindyn.record.reading import load_run
 from lindyn.train import main as train
 
 
@@ -39,7 +39,7 @@ def test_modes_are_those_of_the_matrices(linear, shown):
     run = load_run(linear)
     W, Wp = (np.asarray(run.arrays[name], float) for name in ("W", "Wp"))
     F = W @ np.swapaxes(W, 1, 2)
-    at = answers.begin(run)
+    at = analysis.begin(run)
     assert 0 < at < len(F) / 5
     U = np.linalg.eigh(F[at])[1][:, ::-1]
     for name, matrices in (("p", Wp), ("s", F)):

@@ -13,7 +13,7 @@ from lindyn.theory import cosine, fields
 from lindyn.theory.fields import Correlations, Modes, Params
 
 
-HERE = pathlib.Path(explore.__file__).parent
+PAGE = pathlib.Path(explore.__file__).parent / "page"
 WINDOW = dict(x=[-0.6, 1.6], y=[0.0, 2.0])
 TOGETHER = """cases.map(({starts, params, time, window}) => {
   const fate = fates(starts, params);
@@ -25,7 +25,7 @@ TOGETHER = """cases.map(({starts, params, time, window}) => {
 @pytest.fixture(scope="module")
 def script(source):
     names = ("solve.js", "flow.js", "network.js")
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in names]
+    texts = [(PAGE / name).read_text(encoding="utf-8") for name in names]
     return "\n".join([source, *texts])
 
 

@@ -150,7 +150,7 @@ def test_without_bokeh_it_says_what_to_install(monkeypatch, folder, capsys):
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
         return real(name, *args)
 
-    for name in ("page", "plots"):
+    for name in ("html_page", "plots"):
         monkeypatch.delitem(sys.modules, f"lindyn.explore.{name}")
         monkeypatch.delattr(f"lindyn.explore.{name}")
     monkeypatch.setattr(builtins, "__import__", without)

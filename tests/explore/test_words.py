@@ -16,7 +16,7 @@ from lindyn.theory import cosine
 from lindyn.theory.fields import Params
 
 
-HERE = pathlib.Path(explore.__file__).parent
+PAGE = pathlib.Path(explore.__file__).parent / "page"
 WORDS = """cases.map(state => {
   const {regime, params, window, rule, starts} = state;
   const xs = Array.from({length: 201}, (_, i) =>
@@ -47,7 +47,7 @@ KEYS = ("alpha_p", "beta", "eta_p", "eta_s", "sigma2", "tau")
 @pytest.fixture(scope="module")
 def script(source):
     names = ("solve.js", "flow.js", "network.js", "words.js", "observations.js")
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in names]
+    texts = [(PAGE / name).read_text(encoding="utf-8") for name in names]
     return "\n".join([source, *texts])
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from lindyn.command import UsageError
-from lindyn.train import data, folders
+from lindyn.train.data import folders, image_sets
 
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -122,53 +122,53 @@ def pickles(tmp_path):
 def test_every_layout_of_cifar10_gives_the_images_that_were_stored(tmp_path, layout):
     where = "cifar-10-batches-bin" if layout == "bin" else "cifar-10-batches-py"
     batches = write_cifar(tmp_path / where, layout)
-    images = data.load("cifar10", tmp_path)
+    images = image_sets.load("cifar10", tmp_path)
     assert images.train.shape == (8, 32, 32, 3) and images.pretrain is images.train
     assert np.array_equal(images.train, pictures(0, 8, 32))
     assert np.array_equal(images.test, pictures(8, 3, 32))
     assert images.train_labels.tolist() == list(range(8))
     assert images.test_labels.tolist() == [8, 9, 0]
     assert images.classes == tuple(CLASSES)
-    itself = data.cifar10(batches)
+    itself = image_sets.cifar10(batches)
     assert np.array_equal(itself.train, images.train) and itself.checksum == images.checksum
-    renamed = data.cifar10(batches.rename(tmp_path / "renamed"))
+    renamed = image_sets.cifar10(batches.rename(tmp_path / "renamed"))
     assert np.array_equal(renamed.test, images.test)
 
 
 def test_stl10_gives_the_images_that_were_stored(stl):
-    images = data.load("stl10", stl.parent)
+    images = image_sets.load("stl10", stl.parent)
     assert np.array_equal(images.pretrain, pictures(0, 7, 96))
     assert np.array_equal(images.train, pictures(0, 3, 96))
     assert np.shares_memory(images.train, images.pretrain)
     assert np.array_equal(images.test, pictures(7, 2, 96))
     assert images.train_labels.tolist() == [9, 0, 1] and images.test_labels.tolist() == [9, 0]
-    assert data.stl10(stl).checksum == images.checksum
+    assert image_sets.stl10(stl).checksum == images.checksum
 
 
 def test_the_checksum_is_that_of_the_content(cifar):
-    before = data.cifar10(cifar).checksum
+    before = image_sets.cifar10(cifar).checksum
     content = bytearray((cifar / "test_batch.bin").read_bytes())
     content[5] ^= 1
     (cifar / "test_batch.bin").write_bytes(content)
-    assert data.cifar10(cifar).checksum != before and len(before) == 16
+    assert image_sets.cifar10(cifar).checksum != before and len(before) == 16
 
 
 def test_digits():
-    images = data.load("digits")
+    images = image_sets.load("digits")
     assert images.train.shape == (1437, 8, 8, 3) and images.test.shape == (360, 8, 8, 3)
     assert images.train.max() == 255 and images.train.min() == 0
     assert (images.train == images.train[..., :1]).all()
     assert images.train[0, :, :, 0].tolist()[0] == [0, 0, 80, 207, 143, 16, 0, 0]
     assert images.train_labels[:4].tolist() == [0, 1, 2, 3]
     assert (np.bincount(images.test_labels) > 30).all() and images.classes[9] == "9"
-    assert images.checksum == data.digits().checksum
+    assert images.checksum == image_sets.digits().checksum
 
 
 def test_the_real_cifar10():
     folder = os.environ.get("LINDYN_CIFAR10")
     if folder is None:
         pytest.skip("LINDYN_CIFAR10 names no folder that holds cifar-10-batches-bin")
-    images = data.load("cifar10", pathlib.Path(folder))
+    images = image_sets.load("cifar10", pathlib.Path(folder))
     assert images.train.shape[1:] == images.test.shape[1:] == (32, 32, 3)
     assert set(images.train_labels) == set(images.test_labels) == set(range(10))
     assert images.classes == tuple(CLASSES)
@@ -185,13 +185,15 @@ def refused(call, *arguments):
 
 
 def test_what_is_not_there_is_named_with_what_is_looked_for(tmp_path):
-    assert "data mnist: must be one of cifar10, stl10, digits" in refused(data.load, "mnist")
-    assert "needs the folder that holds STL-10" in refused(data.load, "stl10")
-    said = refused(data.load, "cifar10", tmp_path / "nowhere")
+    assert "data mnist: must be one of cifar10, stl10, digits" in refused(
+        image_sets.load, "mnist"
+    )
+    assert "needs the folder that holds STL-10" in refused(image_sets.load, "stl10")
+    said = refused(image_sets.load, "cifar10", tmp_path / "nowhere")
     assert f"{tmp_path}/nowhere: no such folder; it should hold CIFAR-10" in said
     assert "cifar-10-batches-bin" in said and "cifar-10-batches-py" in said
-    assert f"{tmp_path}: does not hold STL-10" in refused(data.stl10, tmp_path)
-    assert "stl10_binary (train_X.bin" in refused(data.stl10, tmp_path)
+    assert f"{tmp_path}: does not hold STL-10" in refused(image_sets.stl10, tmp_path)
+    assert "stl10_binary (train_X.bin" in refused(image_sets.stl10, tmp_path)
 
 
 @pytest.mark.parametrize("name", ("cifar10", "stl10"))
@@ -199,18 +201,18 @@ def test_an_archive_is_to_be_unpacked(tmp_path, name):
     packed = {"cifar10": "cifar-10-binary.tar.gz", "stl10": "stl10_binary.tar.gz"}[name]
     (tmp_path / packed).write_bytes(b"\x1f\x8b")
     for folder in (tmp_path, tmp_path / packed):
-        said = refused(data.load, name, folder)
+        said = refused(image_sets.load, name, folder)
         assert f"{packed}: is still packed; unpack it (tar -xf {packed})" in said
 
 
 @pytest.mark.parametrize("file", ("data_batch_3.bin", "test_batch.bin", "batches.meta.txt"))
 def test_a_file_of_cifar10_is_missing_empty_or_unreadable(cifar, file):
     (cifar / file).write_bytes(b"")
-    assert f"{cifar / file}: is empty" in refused(data.cifar10, cifar)
+    assert f"{cifar / file}: is empty" in refused(image_sets.cifar10, cifar)
     (cifar / file).unlink()
-    assert f"{cifar / file}: no such file" in refused(data.cifar10, cifar)
+    assert f"{cifar / file}: no such file" in refused(image_sets.cifar10, cifar)
     (cifar / file).mkdir()
-    said = refused(data.cifar10, cifar)
+    said = refused(image_sets.cifar10, cifar)
     assert f"{cifar / file}: cannot be read (Is a directory)" in said
 
 
@@ -218,28 +220,30 @@ def test_cifar10_truncated_with_a_wrong_label_or_without_its_names(cifar):
     path = cifar / "data_batch_2.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    said = refused(data.cifar10, cifar)
+    said = refused(image_sets.cifar10, cifar)
     assert f"{path}: truncated: its 3072 bytes are not a whole number of records" in said
     path.write_bytes(b"\x0a" + whole[1:])
-    assert f"{path}: label 10: must be 0 to 9" in refused(data.cifar10, cifar)
+    assert f"{path}: label 10: must be 0 to 9" in refused(image_sets.cifar10, cifar)
     path.write_bytes(whole)
     (cifar / "batches.meta.txt").write_text("cat\ndog\n")
-    assert "batches.meta.txt: must name 10 classes, and names 2" in refused(data.cifar10, cifar)
+    assert "batches.meta.txt: must name 10 classes, and names 2" in refused(
+        image_sets.cifar10, cifar
+    )
 
 
 def test_stl10_truncated_with_wrong_labels_or_too_few(stl):
     path = stl / "train_y.bin"
     path.write_bytes(bytes([0, 1, 2]))
-    assert f"{path}: label 0: must be 1 to 10" in refused(data.stl10, stl)
+    assert f"{path}: label 0: must be 1 to 10" in refused(image_sets.stl10, stl)
     path.write_bytes(bytes([1, 2, 11]))
-    assert f"{path}: label 11: must be 1 to 10" in refused(data.stl10, stl)
+    assert f"{path}: label 11: must be 1 to 10" in refused(image_sets.stl10, stl)
     path.write_bytes(bytes([1, 2]))
-    assert f"{path}: 2 labels for 3 images" in refused(data.stl10, stl)
+    assert f"{path}: 2 labels for 3 images" in refused(image_sets.stl10, stl)
     cut = stl / "unlabeled_X.bin"
     cut.write_bytes(cut.read_bytes()[:30000])
-    assert f"{cut}: truncated: its 30000 bytes" in refused(data.stl10, stl)
+    assert f"{cut}: truncated: its 30000 bytes" in refused(image_sets.stl10, stl)
     cut.unlink()
-    assert f"{cut}: no such file" in refused(data.stl10, stl)
+    assert f"{cut}: no such file" in refused(image_sets.stl10, stl)
 
 
 def test_a_broken_pickle_is_named(pickles):
@@ -261,10 +265,10 @@ def test_a_broken_pickle_is_named(pickles):
     for said, contents in broken.items():
         for content in contents:
             path.write_bytes(content)
-            assert f"{path}: {said}" in refused(data.cifar10, pickles)
+            assert f"{path}: {said}" in refused(image_sets.cifar10, pickles)
     path.write_bytes(whole)
     (pickles / "batches.meta").write_bytes(pickle.dumps({b"label_names": b"cat"}))
-    assert "batches.meta: must name 10 classes" in refused(data.cifar10, pickles)
+    assert "batches.meta: must name 10 classes" in refused(image_sets.cifar10, pickles)
 
 
 class Trap:
@@ -286,17 +290,19 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(pickles, tmp_path):
     for name, trap in calls.items():
         for protocol in (3, 5):
             path.write_bytes(pickle.dumps({b"data": trap, b"labels": [0]}, protocol))
-            said = refused(data.cifar10, pickles)
+            said = refused(image_sets.cifar10, pickles)
             assert f"{path}: refused, as loading it would call {name.split('.')[0]}" in said
     assert not mark.exists()
     addresses = Trap(np.ndarray, (1,), np.dtype(object), b"\x01" * 8)  # NumPy would follow it
     path.write_bytes(pickle.dumps({b"data": addresses, b"labels": [0]}))
-    assert f"{path}: must hold 'data'" in refused(data.cifar10, pickles)
+    assert f"{path}: must hold 'data'" in refused(image_sets.cifar10, pickles)
 
 
 def test_an_order_is_a_permutation_of_its_seed_and_epoch():
-    first, second = (np.asarray(data.order(1000, seed=3, epoch=epoch)) for epoch in (0, 1))
-    other = np.asarray(data.order(1000, seed=4, epoch=0))
+    first, second = (
+        np.asarray(image_sets.order(1000, seed=3, epoch=epoch)) for epoch in (0, 1)
+    )
+    other = np.asarray(image_sets.order(1000, seed=4, epoch=0))
     assert all(np.array_equal(np.sort(x), np.arange(1000)) for x in (first, second, other))
     assert (first != np.arange(1000)).mean() > 0.9
     assert (first != second).mean() > 0.9 and (first != other).mean() > 0.9
@@ -304,28 +310,30 @@ def test_an_order_is_a_permutation_of_its_seed_and_epoch():
 
 def test_an_order_is_the_same_anywhere():
     expected = [3, 7, 0, 4, 8, 5, 2, 1, 9, 6]  # a resumed run relies on it: not to be changed
-    assert data.order(10, seed=3, epoch=2).tolist() == expected
-    data.order.cache_clear()
+    assert image_sets.order(10, seed=3, epoch=2).tolist() == expected
+    image_sets.order.cache_clear()
     with jax.enable_x64(True):
-        assert data.order(10, seed=3, epoch=2).tolist() == expected
-    data.order.cache_clear()
-    inside = jax.jit(lambda x: x + data.order(10, seed=3, epoch=2))(np.int32(0))
-    assert inside.tolist() == data.order(10, seed=3, epoch=2).tolist() == expected
+        assert image_sets.order(10, seed=3, epoch=2).tolist() == expected
+    image_sets.order.cache_clear()
+    inside = jax.jit(lambda x: x + image_sets.order(10, seed=3, epoch=2))(np.int32(0))
+    assert inside.tolist() == image_sets.order(10, seed=3, epoch=2).tolist() == expected
 
 
 def test_an_epoch_sees_each_image_once():
     n, batch = 50, 7
-    assert data.steps_per_epoch(n, batch) == 7
+    assert image_sets.steps_per_epoch(n, batch) == 7
     for epoch in range(2):
         steps = range(7 * epoch, 7 * epoch + 7)
-        seen = [np.asarray(data.batch_indices(n, batch, seed=1, step=step)) for step in steps]
-        expected = data.order(n, seed=1, epoch=epoch)[: 7 * batch]
+        seen = [
+            np.asarray(image_sets.batch_indices(n, batch, seed=1, step=step)) for step in steps
+        ]
+        expected = image_sets.order(n, seed=1, epoch=epoch)[: 7 * batch]
         assert np.array_equal(np.concatenate(seen), expected)
-    whole = data.batch_indices(n, n, seed=1, step=3)
+    whole = image_sets.batch_indices(n, n, seed=1, step=3)
     assert np.array_equal(np.sort(whole), np.arange(n))
     for batch in (0, 51):
         said = f"batch {batch}: must be at least 1 and at most the set's 50 images"
-        assert said in refused(data.steps_per_epoch, n, batch)
+        assert said in refused(image_sets.steps_per_epoch, n, batch)
 
 
 @pytest.fixture
@@ -361,7 +369,7 @@ def test_a_folder_lists_its_images_by_class(tree):
 def test_batches_are_the_images_of_batch_indices(tree):
     train = folders.folder(tree).train
     for step, batch in enumerate(steps(train, 5)):
-        names = [train.files[i] for i in data.batch_indices(11, 4, seed=5, step=step)]
+        names = [train.files[i] for i in image_sets.batch_indices(11, 4, seed=5, step=step)]
         expected = [folders.decode(train.root / name, 16) for name in names]
         assert np.array_equal(batch, np.stack(expected))
 
@@ -378,7 +386,7 @@ def test_a_resumed_stream_and_the_parts_of_two_processes_are_the_same_stream(tre
 def test_workers_change_nothing_and_a_corrupt_image_is_named(tree):
     train = folders.folder(tree).train
     whole = steps(train, 2)
-    last = train.root / train.files[data.order(11, seed=5, epoch=0)[8]]  # not in epoch 0
+    last = train.root / train.files[image_sets.order(11, seed=5, epoch=0)[8]]  # not in epoch 0
     last.write_bytes(last.read_bytes()[:-40])
     found = folders.batches(train, batch=4, size=16, seed=5, workers=2)
     try:
@@ -397,7 +405,7 @@ def test_workers_change_nothing_and_a_corrupt_image_is_named(tree):
 
 def test_workers_end_with_a_killed_run(tree):
     program = (
-        "import os, pathlib, signal; from lindyn.train import folders;"
+        "import os, pathlib, signal; from lindyn.train.data import folders;"
         f"train = folders.folder(pathlib.Path({str(tree)!r})).train;"
         "next(folders.batches(train, batch=4, size=16, seed=0, workers=1));"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -452,7 +460,7 @@ def test_folders_that_do_not_hold_what_they_should(tree, tmp_path):
 
 def test_importing_them_brings_in_no_loader():
     program = (
-        "import sys; from lindyn.train import data, folders;"
+        "import sys; from lindyn.train.data import folders, image_sets;"
         "assert not {'grain', 'PIL', 'sklearn', 'equinox'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

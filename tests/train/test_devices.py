@@ -87,8 +87,9 @@ def test_four_devices_train_as_one_does():
 @pytest.mark.slow
 def test_one_device_and_two_differ_as_little_as_a_rounding_of_the_start(tmp_path, key):
     """A ResNet's first steps amplify roundings: 20 losses to 1e-5 is for smaller networks."""
-    from lindyn.train import setup, source, step
+    from lindyn.train import setup, step
     from lindyn.train.config import Config
+    from lindyn.train.data import source
 
     config = Config(depth=10, width=8, dim=8, hidden=32, batch=64, limit=640, epochs=2)
     images = source.of(config)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lindyn.command import UsageError
-from lindyn.train import gaussian
 from lindyn.train.config import Config
+from lindyn.train.data import gaussian
 
 
 CONFIG = Config(data="gaussian", model="linear", inputs=5, examples=64, sigma2=0.4)

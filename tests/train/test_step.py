@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from lindyn.solve import xla
+from lindyn.solve import xla_marks
 from lindyn.theory import predictors
 from lindyn.train import byol, setup, step
 from lindyn.train.config import Config
@@ -63,7 +63,7 @@ class Training:
         advance = step.parallel(
             jax.devices()[:devices], True, static=self.static, method=self.method
         )
-        self.advance: Any = jax.jit(advance, compiler_options=xla.QUICK)
+        self.advance: Any = jax.jit(advance, compiler_options=xla_marks.QUICK)
 
     @property
     def online(self) -> Any:
@@ -362,7 +362,7 @@ def test_views_depend_on_seed_step_and_place_alone(key):
     views = partial(step._views, training.images, method=training.method)
     both = lambda chosen, at: jnp.stack(list(views(chosen, at)))
     several = jax.vmap(both, in_axes=(0, None), axis_name=step.DEVICE)
-    program = jax.jit(several, compiler_options=xla.QUICK)
+    program = jax.jit(several, compiler_options=xla_marks.QUICK)
 
     def drawn(chosen, at, devices):
         each = program(chosen.reshape(devices, -1), at)

@@ -1,5 +1,5 @@
 // Curves of the flow: integration, the separatrix, the basin, and single trajectories.
-// As lindyn/phase/portrait.py and lindyn/phase/flow.py; every equation is one of the generated functions.
+// As lindyn/phase/portrait.py and lindyn/phase/flow_lines.py; every equation is one of the generated functions.
 
 const SPACING = 0.0125; // between the points of an arm, in widths of the window
 const REACH = 3; // its length

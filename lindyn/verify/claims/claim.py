@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array
 
 from lindyn.theory.fields import Data
-from lindyn.verify.problems import Problem
+from lindyn.verify.random_problems import Problem
 
 
 RTOL = 1e-11  # asked of the solver

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from lindyn.solve import trajectory
 from lindyn.theory import fields, theorems
 from lindyn.theory.fields import Full
-from lindyn.verify import problems
+from lindyn.verify import random_problems
 from lindyn.verify.claims.claim import RTOL, apart, claim, excess, with_decay
 
 
@@ -18,7 +18,7 @@ from lindyn.verify.claims.claim import RTOL, apart, claim, excess, with_decay
 )
 def lemma_1(problem):
     y, params = problem.y, problem.params
-    slope = problems.descent(problem.online, problem, lambda _: y.Wa)
+    slope = random_problems.descent(problem.online, problem, lambda _: y.Wa)
     step = 1e-3
     momentum = 1 - step * params.beta
     target = (momentum * y.Wa + (1 - momentum) * y.W - y.Wa) / step
@@ -28,20 +28,22 @@ def lemma_1(problem):
 
 @claim("SimSiam is descent with the target stopped at W", "(2)-(3), Wa = W", 1e-12)
 def simsiam_descent(problem):
-    slope = problems.descent(problem.online, problem, lambda y: jax.lax.stop_gradient(y.W))
+    slope = random_problems.descent(
+        problem.online, problem, lambda y: jax.lax.stop_gradient(y.W)
+    )
     return apart(fields.simsiam(0.0, problem.online, flow_args(problem)), slope)
 
 
 @claim("without stop-gradient the flow descends on both branches", "Theorem 2", 1e-12)
 def no_stop_gradient_descent(problem):
-    slope = problems.descent(problem.online, problem, lambda y: y.W)
+    slope = random_problems.descent(problem.online, problem, lambda y: y.W)
     return apart(fields.no_stop_gradient(0.0, problem.online, flow_args(problem)), slope)
 
 
 @claim("without a predictor, too, SimSiam descends on the loss", "section 3", 1e-12)
 def no_predictor_descent(problem):
     y = eqx.tree_at(lambda y: y.Wp, problem.online, jnp.eye(len(problem.y.Wp)))
-    slope = problems.descent(y, problem, lambda y: jax.lax.stop_gradient(y.W))
+    slope = random_problems.descent(y, problem, lambda y: jax.lax.stop_gradient(y.W))
     return apart(fields.no_predictor(0.0, y.W, flow_args(problem)), slope.W)
 
 
@@ -79,7 +81,7 @@ def theorem_1_split(problem):
 @claim("without stop-gradient d vec(W)/dt = -H vec(W)", "Theorem 2, (6)", 1e-12)
 def theorem_2_curvature(problem):
     y = problem.online
-    slope = problems.descent(y, problem, lambda y: y.W)
+    slope = random_problems.descent(y, problem, lambda y: y.W)
     pull = theorems.curvature(y.Wp, problem.data, problem.params) @ y.W.T.ravel()
     return apart(slope.W, -pull.reshape(y.W.T.shape).T)
 
@@ -119,5 +121,5 @@ def _imbalance(problem, field, y0, args):
 
 def _cosine_flow(t, y, problem):
     online = fields.Online(W=y.W, Wp=y.Wp)
-    slope = problems.descent(online, problem, lambda _: y.Wa, problems.cosine)
+    slope = random_problems.descent(online, problem, lambda _: y.Wa, random_problems.cosine)
     return Full(W=slope.W, Wp=slope.Wp, Wa=problem.params.beta * (y.W - y.Wa))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from lindyn.theory import theorems
 from lindyn.theory.theorems import SGD, Layers
-from lindyn.verify import problems
+from lindyn.verify import random_problems
 from lindyn.verify.claims.claim import apart, claim
 
 
@@ -177,7 +177,7 @@ def _loss(net, target, views):
     """Minus the cosine, in both directions."""
     first, second = (_prediction(net, _outputs(net, x)) for x in views)
     to_first, to_second = (_outputs(target, x) for x in views)
-    mean = lambda p, a: jnp.mean(jax.vmap(problems.cosine)(p, a))
+    mean = lambda p, a: jnp.mean(jax.vmap(random_problems.cosine)(p, a))
     return mean(first, to_second) + mean(second, to_first)
 
 

@@ -18,10 +18,10 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
-from lindyn.solve import lanes, xla
-from lindyn.solve.lanes import Lanes, Method, Problem, RungeKutta, Taylor
-from lindyn.solve.rules import SHORT, elementwise
+from lindyn.solve import stepping, xla_marks
+from lindyn.solve.stepping import Lanes, Method, Problem, RungeKutta, Taylor
 from lindyn.solve.taylor import Program
+from lindyn.solve.taylor_rules import SHORT, elementwise
 from lindyn.theory.precision import exact_products
 
 
@@ -137,12 +137,12 @@ class Setting(NamedTuple):
         return int(np.clip(1 << first.bit_length() - 1, least, 128))
 
     def one_function(self, run: Callable) -> Callable:
-        return xla.one_function(run) if self.on_cpu and self.simple else run
+        return xla_marks.one_function(run) if self.on_cpu and self.simple else run
 
     @property
     def keep(self) -> Callable:
         """How a value is stored instead of computed for each of its uses."""
-        ways = {"cpu": xla.stored, "registers": lambda x: x}
+        ways = {"cpu": xla_marks.stored, "registers": lambda x: x}
         return ways.get(self.platform, lax.optimization_barrier)
 
     def problem(self, given: list) -> Problem:
@@ -172,11 +172,11 @@ class Setting(NamedTuple):
         y, end = self.plan.y.unpack(columns), columns[-1]
         given = jax.tree.leaves(self.plan.given.unpack(columns[self.plan.y.width :]))
         t = jnp.full_like(end, self.inputs.t0)
-        first = lanes.start(self.method, self.problem(given), t, y, end, self.holds(given))
+        first = stepping.start(self.method, self.problem(given), t, y, end, self.holds(given))
         return first, given, end
 
     def advance(self, now: Lanes, given: list, end: jax.Array):
-        return lanes.advance(
+        return stepping.advance(
             self.method,
             self.problem(given),
             now,
@@ -234,9 +234,9 @@ def compiled(plan: Plan) -> Callable:
         check_vma=False,
     )
     on_cpu = plan.devices[0].platform == "cpu"
-    if on_cpu and not xla.marked and not plan.quick:
-        xla.tell_that_marks_are_missing()
-    options = (xla.QUICK if plan.quick else {}) | (xla.VECTORS if on_cpu else {})
+    if on_cpu and not xla_marks.marked and not plan.quick:
+        xla_marks.tell_that_marks_are_missing()
+    options = (xla_marks.QUICK if plan.quick else {}) | (xla_marks.VECTORS if on_cpu else {})
     return jax.jit(on_all, compiler_options=options)
 
 
@@ -244,9 +244,9 @@ def compiled(plan: Plan) -> Callable:
 def _device(plan, rows, count, inputs):
     setting = Setting.of(plan, inputs, rows.dtype)
     if _has_kernel(setting):
-        from lindyn.solve import kernel
+        from lindyn.solve import pallas_kernel
 
-        out, slots = kernel.run(setting, rows, count[0])
+        out, slots = pallas_kernel.run(setting, rows, count[0])
         log = jnp.zeros((0, plan.y.width), rows.dtype)
     else:
         out, log, slots = _refilled(setting, rows, count[0])
@@ -260,9 +260,9 @@ def _device(plan, rows, count, inputs):
 def _has_kernel(setting):
     if setting.platform != "gpu" or not setting.plan.kernel:
         return False
-    from lindyn.solve import kernel
+    from lindyn.solve import pallas_kernel
 
-    reason = kernel.obstacle(setting)
+    reason = pallas_kernel.obstacle(setting)
     if reason is not None:
         _tell_of_the_loop(reason)
     return reason is None
@@ -275,7 +275,7 @@ def _refilled(setting, rows, count):
     def work(state, columns, done, ids):
         now, given, end = setting.start(columns)
         other = now, given, jnp.where(ids < count, end, now.t), jnp.zeros_like(ids)
-        pick = lambda new, old: jnp.where(lanes.each(done, new), new, old)
+        pick = lambda new, old: jnp.where(stepping.each(done, new), new, old)
         state = jax.tree.map(pick, other, state)
         state, saves = lax.scan(functools.partial(_step, setting), state, None, length=BLOCK)
         now = state[0]
@@ -286,7 +286,7 @@ def _refilled(setting, rows, count):
     def turn(carry):
         state, ids, following, out, log, turns = carry
         now, _, end, _ = state
-        done = ~lanes.going(now, end)
+        done = ~stepping.going(now, end)
         ids = jnp.where(done, following + jnp.cumsum(done) - 1, ids)
         columns = rows[jnp.minimum(ids, chunk - 1)].T
         state, results, saves = setting.one_function(work)(state, columns, done, ids)
@@ -297,7 +297,7 @@ def _refilled(setting, rows, count):
 
     def unfinished(carry):
         (now, _, end, _), _, following, *_ = carry
-        return (following < count) | jnp.any(lanes.going(now, end))
+        return (following < count) | jnp.any(stepping.going(now, end))
 
     ids = jnp.full(size, chunk)
     columns = jax.ShapeDtypeStruct((rows.shape[1], size), rows.dtype)
@@ -335,7 +335,7 @@ def _step(setting, state, _):
 def _rows_of(saves, ids, times, chunk):
     """Where saved states belong, one row for each solve and time, and what they hold."""
     ys, place = saves  # (block, at most in a step, ..., lanes)
-    row = lanes.each(ids * len(times), place) + place
+    row = stepping.each(ids * len(times), place) + place
     row = jnp.where(place < 0, chunk * len(times), row).reshape(-1)
     flat = lambda x: jnp.moveaxis(x, (0, 1), (-3, -2)).reshape(*x.shape[2:-1], -1)
     return row, pack(jax.tree.map(flat, ys))
@@ -354,8 +354,8 @@ def _located(setting, rows, out):
         zero = jnp.zeros(t.shape, jnp.int32)
         now = Lanes(t, setting.plan.y.unpack(found), h, (), status.astype(int), zero, zero)
         problem, event = setting.problem(given), setting.label(given)
-        now = lanes.locate(setting.method, problem, now, lambda t, y: event(t, y) != 0)
-        label = jnp.where(now.status == lanes.EVENT, event(now.t, now.y), 0)
+        now = stepping.locate(setting.method, problem, now, lambda t, y: event(t, y) != 0)
+        label = jnp.where(now.status == stepping.EVENT, event(now.t, now.y), 0)
         return pack(now.y, now.t, label)
 
     size = min(setting.lanes(rows.dtype), len(rows))

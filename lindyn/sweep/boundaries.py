@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lindyn import theory
-from lindyn.sweep.setting import Cells, Setting
+from lindyn.sweep.specification import Cells, Setting
 from lindyn.theory import fields
 from lindyn.theory.steps import decay_limit, stable_rate
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lindyn.predict.case import DIES, LIVES, Case
-from lindyn.predict.trial import DIVERGES, NOISE, STARTS
+from lindyn.predict.network_fates import DIVERGES, NOISE, STARTS
+from lindyn.predict.scenario import DIES, LIVES, Case
 from lindyn.theory.cosine import noisy_decay
 
 

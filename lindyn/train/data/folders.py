@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from lindyn.command import UsageError
-from lindyn.train.data import order, readable, steps_per_epoch
+from lindyn.train.data.image_sets import order, readable, steps_per_epoch
 
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")

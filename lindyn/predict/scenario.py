@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from lindyn import theory
-from lindyn.theory import units
+from lindyn.theory import hyperparameters
 from lindyn.theory.fields import Numbers, Params
+from lindyn.theory.hyperparameters import Scales, effective
 from lindyn.theory.predictors import Power
 from lindyn.theory.steps import SGD
-from lindyn.theory.units import Scales, effective
 
 
 DIES, LIVES, DEPENDS = "collapses", "does not collapse", "depends on the start"
@@ -37,7 +37,7 @@ class Case(NamedTuple):
         """Numbers of `told` may be arrays, for what needs no verdict in words."""
         rate = told["lr"] if told["predictor_lr"] is None else told["predictor_lr"]
         told = {**told, "alpha_p": rate / told["lr"]}
-        found = units.units(told)
+        found = hyperparameters.units(told)
         params, kappa = effective(found, Scales(excess=told["sigma2"]))
         return cls(told, params, kappa * found.step, kappa)
 

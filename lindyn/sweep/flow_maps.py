@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from lindyn import theory
 from lindyn.solve import ensemble, fates
-from lindyn.sweep import stepped
-from lindyn.sweep.setting import Cells, Setting, wide
+from lindyn.sweep import step_maps
+from lindyn.sweep.specification import Cells, Setting, wide
 from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
 from lindyn.theory.fields import Modes, Numbers, Params, Plane
 
@@ -28,7 +28,7 @@ def compute(setting: Setting, cells: Int[np.ndarray, " cells"]) -> dict[str, np.
     steps also those that have "diverged", and of networks those that "noise" rules.
     """
     j, i = np.divmod(cells, setting.x.count)
-    kinds = QUANTITIES if setting.trainer is None else stepped.QUANTITIES
+    kinds = QUANTITIES if setting.trainer is None else step_maps.QUANTITIES
     return kinds[setting.quantity](setting, setting.place(i, j))
 
 

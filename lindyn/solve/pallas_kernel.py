@@ -8,8 +8,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from lindyn.solve import lanes
-from lindyn.solve.lanes import Taylor
+from lindyn.solve import stepping
+from lindyn.solve.stepping import Taylor
 
 
 WARP = 32  # solves that share an instruction wait for each other
@@ -54,7 +54,7 @@ def run(setting, rows, count, *, interpret: bool = False):
             return inside.advance(now, args, end)[0], turns + 1
 
         def any_going(carry):
-            return jnp.max(lanes.going(carry[0], end).astype(jnp.int32)) > 0
+            return jnp.max(stepping.going(carry[0], end).astype(jnp.int32)) > 0
 
         now, turns = lax.while_loop(any_going, go, (now, jnp.int32(0)))
         found = [*jax.tree.leaves(now.y), now.t, now.h, now.status, now.steps, now.rejected]

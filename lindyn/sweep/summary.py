@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lindyn.sweep import curves
-from lindyn.sweep.curves import Agreement, Closed
-from lindyn.sweep.setting import Setting
+from lindyn.sweep import boundaries
+from lindyn.sweep.boundaries import Agreement, Closed
+from lindyn.sweep.specification import Setting
 
 
 FINE = 601  # points a side on which curves are traced
@@ -63,12 +63,12 @@ def chart(setting: Setting, values: dict[str, np.ndarray]) -> Chart:
     """Of the values of all cells."""
     shape = setting.y.count, setting.x.count
     values = {name: x.reshape(shape) for name, x in values.items()}
-    form, answers = curves.closed(setting), curves.told(setting, values)
+    form, answers = boundaries.closed(setting), boundaries.told(setting, values)
     if form is None:
         return Chart(setting, values, None, None, [])
     compared = None
     if answers is not None and form.holds is not None:
-        compared = curves.agreement(setting, form, answers)
+        compared = boundaries.agreement(setting, form, answers)
     lines = [_line(setting, curve) for curve in form.curves]
     return Chart(setting, values, form, compared, lines)
 
@@ -76,11 +76,11 @@ def chart(setting: Setting, values: dict[str, np.ndarray]) -> Chart:
 def _line(setting, curve):
     x, y = setting.x, setting.y
     j, i = np.indices((y.count, x.count)).astype(float)
-    at_cells = curves.over(setting, curve.sign, i, j)
-    i_zero, j_zero = curves.zeros(setting, curve.sign, at_cells).T
+    at_cells = boundaries.over(setting, curve.sign, i, j)
+    i_zero, j_zero = boundaries.zeros(setting, curve.sign, at_cells).T
     points = np.stack([x.at(i_zero), y.at(j_zero)], axis=1)
     i, j = (np.linspace(0, axis.count - 1, FINE) for axis in (x, y))
-    sign = curves.over(setting, curve.sign, *np.meshgrid(i, j))
+    sign = boundaries.over(setting, curve.sign, *np.meshgrid(i, j))
     return Line(curve.name, x.at(i), y.at(j), sign, points[np.lexsort(points.T)])
 
 

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from lindyn.predict.case import Case
+from lindyn.predict.scenario import Case
 from lindyn.theory.fields import Numbers, Params
 from lindyn.theory.steps import SGD
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from lindyn.command import UsageError, interval, number
 from lindyn.predict import command as predict
-from lindyn.predict.trial import DIM
-from lindyn.sweep.setting import Axis, Setting
+from lindyn.predict.network_fates import DIM
+from lindyn.sweep.specification import Axis, Setting
 
 
 STEPS = ("lr", "momentum", "ema")  # what steps of a trainer have, and a flow has not

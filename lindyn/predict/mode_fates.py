@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn.predict.case import DEPENDS, DIES, LIVES, Case
+from lindyn.predict.scenario import DEPENDS, DIES, LIVES, Case
 from lindyn.solve import ensemble, fates
 from lindyn.theory import basins
 from lindyn.theory.basins import COLLAPSES, SURVIVES, UNDECIDED

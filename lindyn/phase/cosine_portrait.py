@@ -8,8 +8,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lindyn import theory
-from lindyn.phase import flow
-from lindyn.phase.flow import Window
+from lindyn.phase import flow_lines
+from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import (
     MOST_STARTS,
     POINTS,
@@ -45,12 +45,12 @@ def portrait(
     """As `portrait.portrait`, of `count` modes in all. Decays of `params` do not count."""
     params = Params(alpha_p=params.alpha_p)
     lines = min(grid**2, MOST_STARTS)
-    nodes, starts = map(window.place, (flow.lattice(grid), flow.scattered(lines)))
+    nodes, starts = map(window.place, (flow_lines.lattice(grid), flow_lines.scattered(lines)))
     args = jax.tree.map(lambda x: np.asarray(x, float), (params, count))
     rates = lambda points: np.asarray(_rates(points, args)) / window.spans
     speed = np.nanmax(np.linalg.norm(rates(starts), axis=1))
     both = np.concatenate([starts, starts])
-    curves, status = flow.follow(
+    curves, status = flow_lines.follow(
         Partial(in_log_s),
         Plane(p=both[:, 0], s=np.log(both[:, 1])),
         args,
@@ -69,7 +69,9 @@ def portrait(
         fixed=jax.tree.map(np.asarray, _goal(args)),
         points=np.array([[np.nan] * 2, [np.nan] * 2, [1.0, 1 / params.alpha_p]]),
         arrows=np.concatenate([nodes, directions(rates(nodes))], axis=1),
-        flow=flow.spread(np.concatenate([curves[lines:, :0:-1], curves[:lines]], 1), window),
+        flow=flow_lines.spread(
+            np.concatenate([curves[lines:, :0:-1], curves[:lines]], 1), window
+        ),
         failed=int(np.sum(status != ensemble.REACHED)),
         nullclines=_nullclines(window),
         resting=_resting(window),

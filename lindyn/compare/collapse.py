@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from lindyn import theory
 from lindyn.compare.forecast import Forecast, Observed
 from lindyn.phase import portrait
-from lindyn.phase.flow import Window
+from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import Portrait
 from lindyn.solve import ensemble, fates
 from lindyn.theory import basins, spectra
 from lindyn.theory.fields import Params
-from lindyn.theory.units import Scales, Units, effective
+from lindyn.theory.hyperparameters import Scales, Units, effective
 
 
 FOREVER = 1e6  # units of time in which a mode of the frozen flow has met its fate

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lindyn.command import UsageError
-from lindyn.compare import fate, forecast, laws
-from lindyn.compare.fate import Fate
+from lindyn.compare import collapse, forecast, laws
+from lindyn.compare.collapse import Fate
 from lindyn.compare.forecast import Forecast, Observed
 from lindyn.compare.laws import Alignment, Balance, Invariance, Measured
-from lindyn.record.runs import Run
+from lindyn.record.reading import Run
 from lindyn.theory import predictors
-from lindyn.theory.units import Units, units
+from lindyn.theory.hyperparameters import Units, units
 
 
 CLOSED = ("directpred", "directset", "directcopy")
@@ -50,7 +50,7 @@ def answers(run: Run, first: int) -> Answers:
         start = forecast.observed(m, 0)
         whole = forecast.given(start, unit, m.scales(0), rule=rule)
         if rule is None:
-            outcome = fate.fate(seen, unit, m.scales(first), float(m.tau[first]))
+            outcome = collapse.fate(seen, unit, m.scales(first), float(m.tau[first]))
     return Answers(
         run=run,
         units=unit,

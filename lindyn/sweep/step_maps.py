@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn.predict import trial
-from lindyn.sweep import curves
-from lindyn.sweep.setting import Cells, Setting, wide
+from lindyn.predict import network_fates
+from lindyn.sweep import boundaries
+from lindyn.sweep.specification import Cells, Setting, wide
 from lindyn.theory import basins, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
 from lindyn.theory.fields import Modes, Plane
@@ -59,7 +59,7 @@ def _fates(many):
     shrinks = sgd.rate < steps.decay_limit(params, sgd)
     dies |= shrinks & (jnp.maximum(p, s) < NOTHING)
     cells = Cells(params, y.p, y.s, jnp.ones_like(y.p), sgd)
-    restless = jax.vmap(curves.UNSTABLE[isinstance(y, Modes)])(cells) > 0
+    restless = jax.vmap(boundaries.UNSTABLE[isinstance(y, Modes)])(cells) > 0
     lives = basins.safe(y, params, goal) | (restless & (s > SMALL))
     known = jnp.where(dies, COLLAPSES, jnp.where(lives, SURVIVES, UNDECIDED))
     return jnp.where(jnp.maximum(p, s) < HUGE, known, DIVERGES)
@@ -107,8 +107,10 @@ def _rank(setting, cells):
     cases[:] = cells.case.each(count)
 
     def tried(cases):
-        found = trial.trials(list(cases), setting.starts)
-        each = [(x.rank, x.diverged * setting.starts, x.kind == trial.NOISE) for x in found]
+        found = network_fates.trials(list(cases), setting.starts)
+        each = [
+            (x.rank, x.diverged * setting.starts, x.kind == network_fates.NOISE) for x in found
+        ]
         return tuple(map(np.array, zip(*each, strict=True)))
 
     rank, diverged, noise = _blocks(tried, NETWORKS, cases)

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from lindyn import theory
-from lindyn.predict.case import DEPENDS, DIES, LIVES, POWERS, Case, arrays
-from lindyn.predict.outlook import box, escape, given, solved, start
-from lindyn.predict.trial import (
+from lindyn.predict.mode_fates import box, escape, given, solved, start
+from lindyn.predict.network_fates import (
     DIM,
     DIVERGES,
     INPUTS,
@@ -22,7 +21,8 @@ from lindyn.predict.trial import (
     kinds,
     trial,
 )
-from lindyn.theory import fields, steps, units
+from lindyn.predict.scenario import DEPENDS, DIES, LIVES, POWERS, Case, arrays
+from lindyn.theory import fields, hyperparameters, steps
 from lindyn.theory.basins import SURVIVES
 
 
@@ -66,7 +66,7 @@ def answer(case: Case) -> dict[str, Any]:
         "escape": escape(case) if of_modes else None,
         "suggestions": suggestions(case, found, tried),
         "phase": _phase(params) if of_modes else None,
-        "notes": [*units.notes(case.told)],
+        "notes": [*hyperparameters.notes(case.told)],
         "beyond": list(_beyond(case)),
         "assumed": "encoder and predictor are a matrix each; inputs have variance 1, to which"
         f" views add {told['sigma2']:g} (--sigma2)",
@@ -244,7 +244,7 @@ def _phase(params):
 def _beyond(case):
     """What the theory does not cover, or takes for granted."""
     told = case.told
-    yield from units.beyond(case.told)
+    yield from hyperparameters.beyond(case.told)
     if told["dim"] > DIM or told["inputs"] > INPUTS:
         modes = min(told["dim"], DIM)
         yield f"{modes} modes stand for {told['dim']}, and at most {INPUTS} inputs"

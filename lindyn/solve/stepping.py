@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from lindyn.solve.rules import over
 from lindyn.solve.taylor import Program
+from lindyn.solve.taylor_rules import over
 
 
 STATUS = (

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from lindyn.command import UsageError
-from lindyn.train import data, folders, gaussian
 from lindyn.train.config import Config
+from lindyn.train.data import folders, gaussian, image_sets
 from lindyn.train.evaluate import PART, Features, Judged
 from lindyn.train.step import everywhere
 
@@ -24,7 +24,11 @@ class Resident:
     resident = True
 
     def __init__(
-        self, config: Config, pretrain: np.ndarray, checksum: str, judged: data.Images | None
+        self,
+        config: Config,
+        pretrain: np.ndarray,
+        checksum: str,
+        judged: image_sets.Images | None,
     ):
         self._config, self._set = config, judged
         self._pretrain = pretrain[: config.limit]
@@ -38,7 +42,7 @@ class Resident:
         for start in range(first, last, config.steps_per_call):
             steps = range(start, min(start + config.steps_per_call, last))
             each = [
-                data.batch_indices(self.images, config.batch, seed=config.seed, step=step)
+                image_sets.batch_indices(self.images, config.batch, seed=config.seed, step=step)
                 for step in steps
             ]
             parts = np.stack(each).reshape(len(steps), len(devices), -1).swapaxes(0, 1)
@@ -109,7 +113,7 @@ def of(config: Config) -> Resident | Streamed:
     if config.data == "gaussian":
         drawn = gaussian.vectors(config).astype(config.precision)
         return Resident(config, drawn, hashlib.sha256(drawn.tobytes()).hexdigest(), None)
-    found = data.load(config.data, config.data_dir)
+    found = image_sets.load(config.data, config.data_dir)
     return Resident(config, found.pretrain, found.checksum, found)
 
 
@@ -117,4 +121,4 @@ def check_batch(config: Config, found: Resident | Streamed, devices: int) -> int
     """Steps an epoch. `UsageError` for a batch that cannot be had or dealt."""
     if config.batch % devices:
         raise UsageError(f"--batch {config.batch}: must be a multiple of the {devices} devices")
-    return data.steps_per_epoch(found.images, config.batch)
+    return image_sets.steps_per_epoch(found.images, config.batch)

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from lindyn.command import UsageError
-from lindyn.train import pickled
+from lindyn.train.data import pickled
 
 
 CIFAR = (

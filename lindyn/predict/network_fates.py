@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lindyn.predict import population
-from lindyn.predict.case import DIES, LIVES, TRAINED, Case
-from lindyn.predict.population import Outcome, Setting, Shape
+from lindyn.predict import linear_networks
+from lindyn.predict.linear_networks import Outcome, Setting, Shape
+from lindyn.predict.scenario import DIES, LIVES, TRAINED, Case
 from lindyn.theory.steps import LARS, Adam, decay_limit
 
 
@@ -91,7 +91,7 @@ def _together(cases):
 
 def _run(case, shape, setting, count=None, starts=STARTS):
     told = case.told
-    return population.train(
+    return linear_networks.train(
         shape,
         setting,
         count or told["steps"],
