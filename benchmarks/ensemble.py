@@ -43,7 +43,7 @@ from tsit5 import END, FIRST_STEP
 
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params
+from lindyn.theory.states import Modes, Params
 
 
 CHUNK = 256  # lanes of diffrax under one vmap

@@ -40,7 +40,7 @@ from tsit5 import END
 from lindyn.solve import ensemble, pallas_kernel as pallas, scheduler, stepping
 from lindyn.solve.taylor import Program
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes
+from lindyn.theory.states import Modes
 
 
 PEAK = {  # operations a second of the vector units, a fused one counted as two

@@ -43,7 +43,7 @@ from jax.tree_util import Partial
 import lindyn
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Data, Full, Params
+from lindyn.theory.states import Data, Full, Params
 
 
 END = 20.0

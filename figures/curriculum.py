@@ -23,7 +23,7 @@ from lindyn.phase import portrait
 from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params
+from lindyn.theory.states import Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)

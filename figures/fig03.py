@@ -16,7 +16,7 @@ from lindyn import plot
 from lindyn.phase import portrait
 from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import Portrait
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 @dataclasses.dataclass(frozen=True)

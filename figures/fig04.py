@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from lindyn import plot
 from lindyn.phase import portrait
 from lindyn.phase.portrait import Line
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 @dataclasses.dataclass(frozen=True)

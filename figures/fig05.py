@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from lindyn import plot, theory
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params
+from lindyn.theory.states import Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Data, Full, Params
+from lindyn.theory.states import Data, Full, Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from lindyn import plot
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Moments, Params
+from lindyn.theory.states import Moments, Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from lindyn import plot
 from lindyn.phase import flow_lines
 from lindyn.phase.flow_lines import Window
 from lindyn.theory import fields, stability
-from lindyn.theory.fields import Correlations, Modes, Params
+from lindyn.theory.states import Correlations, Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from sgd import trained
 
 from lindyn import plot, solve
-from lindyn.compare import forecast, laws
+from lindyn.compare import forecast, run_moments
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params
 from lindyn.theory.hyperparameters import units
+from lindyn.theory.states import Modes, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def by_sgd(setting) -> Level:
     fresh = ("--views", "fresh", "--batch", setting.batch, "--epochs", epochs)
     run = trained(0.02, setting.time, *fresh, "--symmetric")
     unit = units(run.config)
-    m = laws.measured(run, unit)
+    m = run_moments.measured(run, unit)
     seen = forecast.observed(m, len(m.t) // 20)
     return Level("linear network, SGD", "time", m.t[-len(seen.t) :], seen.p, seen.s)
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from lindyn import plot
 from lindyn.phase import portrait
 from lindyn.phase.flow_lines import Window
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 @dataclasses.dataclass(frozen=True)

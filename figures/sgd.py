@@ -20,11 +20,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lindyn import plot, solve, train
-from lindyn.compare import laws
+from lindyn.compare import invariance, run_moments
 from lindyn.record.reading import Run, load_run
 from lindyn.theory import fields
-from lindyn.theory.fields import Data, Full
 from lindyn.theory.hyperparameters import Scales, effective, units
+from lindyn.theory.states import Data, Full
 
 
 BEGIN = 2.5  # time from which both are followed
@@ -86,7 +86,9 @@ def compute(setting: Setting) -> dict[str, np.ndarray]:
                 0.02, setting.time, *fresh, "--alpha-p", alpha, "--wd-p", DECAY / alpha
             )
             unit = units(run.config)
-            slopes[j, i] = laws.invariance(laws.measured(run, unit), unit).features.a
+            slopes[j, i] = invariance.invariance(
+                run_moments.measured(run, unit), unit
+            ).features.a
     return dict(errors=np.array(errors), power=power, slopes=slopes)
 
 

@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     from lindyn.theory import (
         cosine as cosine,
         critical_decay as critical_decay,
-        fields as fields,
         fixed_points as fixed_points,
         predictors as predictors,
         spectra as spectra,
         steps as steps,
     )
-    from lindyn.theory.fields import (
+    from lindyn.theory.states import (
         Data as Data,
         Full as Full,
         Modes as Modes,

@@ -9,11 +9,20 @@ import pytest
 
 from lindyn import solve
 from lindyn.command import UsageError
-from lindyn.compare import analysis, command as compare, forecast, laws, report
+from lindyn.compare import (
+    alignment,
+    analysis,
+    balance,
+    command as compare,
+    forecast,
+    invariance,
+    report,
+    run_moments,
+)
 from lindyn.record.reading import load_run
 from lindyn.theory import fields, predictors
-from lindyn.theory.fields import Data, Full
 from lindyn.theory.hyperparameters import Scales, effective, units
+from lindyn.theory.states import Data, Full
 from lindyn.train import main as train
 
 
@@ -75,8 +84,8 @@ def test_the_balance_is_kept_to_first_order_in_the_step(by_step):
     residuals = []
     for run in by_step:
         first, *_ = from_time(run, 2.0)
-        later = laws.measured(run, units(run.config)).at(slice(first, None))
-        residuals.append(laws.balance(later, units(run.config)).residual[-1])
+        later = run_moments.measured(run, units(run.config)).at(slice(first, None))
+        residuals.append(balance.balance(later, units(run.config)).residual[-1])
     slope = np.polyfit(np.log([4, 2, 1]), np.log(residuals), 1)[0]
     assert 0.9 < slope < 1.1 and residuals[-1] < 2e-3
 
@@ -85,20 +94,26 @@ def test_the_invariance_has_the_slope_of_the_theory_in_the_weights_and_not_for_a
     by_step, tmp_path
 ):
     run = by_step[-1]
-    found = laws.invariance(laws.measured(run, units(run.config)), units(run.config))
+    found = invariance.invariance(
+        run_moments.measured(run, units(run.config)), units(run.config)
+    )
     assert abs(found.weights.a - 1) < 0.01 and found.weights.r2 > 0.9999
     assert abs(found.features.a - 1) > 0.05  # X is not I
     run = run_of(tmp_path / "run", "--alpha-p", 2.5, "--wd-p", 0.01 / 2.5, "--epochs", 2000)
-    found = laws.invariance(laws.measured(run, units(run.config)), units(run.config))
+    found = invariance.invariance(
+        run_moments.measured(run, units(run.config)), units(run.config)
+    )
     assert abs(found.features.a * 2.5 - 1) < 0.01 and found.features.error < 0.01
 
 
 def test_the_commutator_stays_below_its_bound(simsiam):
-    found = laws.alignment(laws.measured(simsiam, units(simsiam.config)), units(simsiam.config))
-    assert laws.over_bound(found) < 0.05
+    found = alignment.alignment(
+        run_moments.measured(simsiam, units(simsiam.config)), units(simsiam.config)
+    )
+    assert alignment.over_bound(found) < 0.05
     assert found.relative[-1] < 1e-6 < found.relative[0]
     holds_and_falls, holds_and_rises, *_ = found.counts
-    real = np.sum(found.relative > laws.ROUNDING)
+    real = np.sum(found.relative > alignment.ROUNDING)
     assert holds_and_falls >= 0.8 * real and holds_and_rises <= len(found.least) - real
 
 
@@ -117,7 +132,7 @@ def test_modes_follow_the_mode_equations(target, simsiam, tmp_path):
     if target == "ema":
         run = run_of(tmp_path / "run", "--symmetric", "--epochs", 4000)
     unit = units(run.config)
-    m = laws.measured(run, unit)
+    m = run_moments.measured(run, unit)
     seen = forecast.observed(m, START)
     told = forecast.given(seen, unit, m.scales(START))
     assert told.error_p < 3e-3 * told.naive_p
@@ -126,7 +141,7 @@ def test_modes_follow_the_mode_equations(target, simsiam, tmp_path):
 
 def test_a_fit_finds_a_rate_that_was_wrong(simsiam):
     unit = units(simsiam.config)
-    m = laws.measured(simsiam, unit)
+    m = run_moments.measured(simsiam, unit)
     slow = unit._replace(gain=unit.gain / 2, alpha_p=unit.alpha_p * 1.5)
     seen = forecast.observed(m, START)
     given, fitted = forecast.forecast(seen, slow, m.scales(START), window=40)
@@ -148,7 +163,7 @@ def test_the_closed_form_of_a_predictor_is_carried_on(tmp_path):
     flags = ("--predictor", "directpred", "--normalisation", "paper", "--eps", 0.0)
     run = run_of(tmp_path / "run", *flags, "--target", "none", "--epochs", 2000)
     unit, config = units(run.config), run.config
-    m = laws.measured(run, unit)
+    m = run_moments.measured(run, unit)
     rule = predictors.on_eigenvalues("directpred", eps=0.0, normalisation="paper")
     told = forecast.given(forecast.observed(m, 2), unit, m.scales(2), rule=rule)
     assert told.error_s < 0.05 * told.naive_s
@@ -212,7 +227,7 @@ def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):
 def test_the_balance_of_any_sgd_is_explained_to_rounding(flags, tmp_path):
     run = run_of(tmp_path / "run", *flags, "--epochs", 1000, "--lr", 0.01)
     unit = units(run.config)
-    b = laws.balance(laws.measured(run, unit), unit, 2)
+    b = balance.balance(run_moments.measured(run, unit), unit, 2)
     assert b.unexplained is not None and b.averaged is not None
     assert b.unexplained.max() < 1e-12 < 1e-6 < b.averaged.max()
     if run.config["schedule"] == "constant":
@@ -224,9 +239,9 @@ def test_the_balance_of_any_sgd_is_explained_to_rounding(flags, tmp_path):
 def test_the_flow_holds_for_decays_that_differ(by_step):
     """It is a quadrature of what is recorded, and for one decay the exponential's."""
     run = by_step[-1]
-    m, unit = laws.measured(run, units(run.config)), units(run.config)
+    m, unit = run_moments.measured(run, units(run.config)), units(run.config)
     one, nearly = (
-        laws.balance(m, unit._replace(eta_p=eta_p), 2)
+        balance.balance(m, unit._replace(eta_p=eta_p), 2)
         for eta_p in (unit.eta_s, unit.eta_s * (1 + 1e-7))
     )
     assert np.isnan(nearly.expected) and one.expected == 0.02

@@ -14,7 +14,7 @@ from lindyn import solve, theory
 from lindyn.predict import command as predict, network_fates
 from lindyn.predict.scenario import Case
 from lindyn.theory import cosine, fields, steps
-from lindyn.theory.fields import Correlations, Data, Full, Modes, Online, Params, Views
+from lindyn.theory.states import Correlations, Data, Full, Modes, Online, Params, Views
 from lindyn.theory.steps import SGD
 from lindyn.verify.claims.cosine import simsiam_modes
 

@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 from lindyn import solve
 from lindyn.solve import ensemble, pallas_kernel, scheduler, xla_marks
 from lindyn.theory import fields, predictors, spectra
-from lindyn.theory.fields import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
+from lindyn.theory.states import Curriculum, Data, Full, Modes, Moments, Online, Params, Plane
 
 
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.02, sigma2=0.3, tau=0.9)

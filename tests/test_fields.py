@@ -11,7 +11,7 @@ import pytest
 from jax.experimental import pallas as pl
 
 from lindyn.theory import fields, predictors
-from lindyn.theory.fields import (
+from lindyn.theory.states import (
     Correlations,
     Curriculum,
     Data,

@@ -17,7 +17,7 @@ from lindyn import theory
 from lindyn.phase import flow_lines
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Correlations, Modes, Params
+from lindyn.theory.states import Correlations, Modes, Params
 
 
 FIGURES = pathlib.Path(__file__).parents[1] / "figures"

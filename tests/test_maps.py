@@ -18,7 +18,7 @@ from lindyn.sweep import boundaries, flags, flow_maps, step_maps
 from lindyn.sweep.specification import Axis, Setting, wide
 from lindyn.theory import basins, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
-from lindyn.theory.fields import Modes, Moments, Params, Plane
+from lindyn.theory.states import Modes, Moments, Params, Plane
 
 
 FIXED = {"wd": 0.05, "alpha-p": 1.0, "sigma2": 0.0, "tau": 1.0}

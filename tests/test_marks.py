@@ -12,7 +12,7 @@ from random_programs import Program
 
 from lindyn.solve import ensemble, taylor_rules, xla_marks
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params
+from lindyn.theory.states import Modes, Params
 
 
 SCRIPT = pathlib.Path(__file__).with_name("random_programs.py")

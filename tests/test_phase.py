@@ -14,7 +14,7 @@ import pytest
 from lindyn import plot, theory
 from lindyn.phase import command as phase, portrait
 from lindyn.theory import stability
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 QUICK = ["--grid", "6"]

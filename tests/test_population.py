@@ -8,7 +8,7 @@ import pytest
 
 from lindyn.predict import linear_networks
 from lindyn.predict.linear_networks import Outcome, Setting, Shape
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 from lindyn.theory.steps import SGD, Adam
 
 

@@ -11,7 +11,7 @@ from lindyn.phase import cosine_portrait, flow_lines, portrait
 from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble, trajectory
 from lindyn.theory import fields
-from lindyn.theory.fields import Correlations, Modes, Params, Plane
+from lindyn.theory.states import Correlations, Modes, Params, Plane
 from lindyn.verify.claims.cosine import simsiam_modes
 
 

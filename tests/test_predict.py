@@ -12,8 +12,8 @@ from lindyn import solve, theory
 from lindyn.phase import command as phase
 from lindyn.predict import command as predict
 from lindyn.theory import fields
-from lindyn.theory.fields import Data, Modes, Online, Params, Plane
 from lindyn.theory.predictors import Power
+from lindyn.theory.states import Data, Modes, Online, Params, Plane
 from lindyn.train.config import Config as TrainConfig
 
 

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 
 from lindyn import solve, theory
 from lindyn.theory import fields
-from lindyn.theory.fields import Data, Full, Modes, Moments, Params, Plane
+from lindyn.theory.states import Data, Full, Modes, Moments, Params, Plane
 from lindyn.verify import random_problems
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from lindyn import solve, theory
 from lindyn.theory import fields, steps
-from lindyn.theory.fields import Data, Full, Modes, Online, Params
+from lindyn.theory.states import Data, Full, Modes, Online, Params
 from lindyn.theory.steps import LARS, SGD, Adam
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from lindyn import command, plot, theory
 from lindyn.sweep import checkpoints, command as sweep, flow_maps, summary
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 SMALL = ["--x", "wd", "0", "0.3", "24", "--y", "tau", "0.3", "1", "20"]

@@ -12,7 +12,7 @@ import pytest
 from lindyn.solve.taylor import Program
 from lindyn.solve.taylor_rules import NotAnalytic
 from lindyn.theory import fields, predictors
-from lindyn.theory.fields import Data, Full, Modes, Params
+from lindyn.theory.states import Data, Full, Modes, Params
 
 
 ORDER = 5

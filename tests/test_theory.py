@@ -12,8 +12,8 @@ from scipy.optimize import root_scalar
 
 from lindyn import theory
 from lindyn.solve import ensemble
-from lindyn.theory import fields, predictors, stability, theorems
-from lindyn.theory.fields import Correlations, Data, Modes, Params, Plane
+from lindyn.theory import fields, predictors, stability, states, theorems
+from lindyn.theory.states import Correlations, Data, Modes, Params, Plane
 
 
 PARAMS = Params(alpha_p=2.0, beta=0.4, eta=0.05, sigma2=0.3, tau=0.9)
@@ -196,7 +196,7 @@ def test_nullclines_are_where_the_field_vanishes():
     assert jnp.allclose(fields.modes_fixed_tau(0.0, at_roots, PARAMS).s, 0, atol=1e-15)
     p = jnp.linspace(0.05, 1.2, 40)
     target, relaxed = theory.curriculum_nullclines(p, PARAMS)
-    rest = lambda tau: fields.parabola_ema(0.0, fields.Curriculum(p=p, tau=tau), PARAMS)
+    rest = lambda tau: fields.parabola_ema(0.0, states.Curriculum(p=p, tau=tau), PARAMS)
     assert jnp.allclose(rest(target).p, 0, atol=1e-14)
     assert all(jnp.allclose(rest(tau).tau, 0, atol=1e-12) for tau in relaxed)
     assert jnp.all(relaxed[0] > 0) and jnp.all(relaxed[1] < 0)

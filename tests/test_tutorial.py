@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lindyn.solve import ensemble
-from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params
+from lindyn.theory import fields, states
+from lindyn.theory.states import Modes, Params
 
 
 FILE = pathlib.Path(__file__).parents[1] / "figures" / "tutorial.ipynb"
@@ -74,8 +74,8 @@ def test_what_is_stored_is_clean():
 def test_exercise_1_the_plane_knows_alpha_p_and_s_by_their_product_alone():
     p, s = np.array([0.2, -0.4]), np.array([0.3, 0.1])
     one, four = (Params(alpha_p=alpha, eta=0.15) for alpha in (1.0, 4.0))
-    slow = fields.modes_fixed_tau(0.0, fields.Plane(p=p, s=s), one)
-    fast = fields.modes_fixed_tau(0.0, fields.Plane(p=p, s=s / 4), four)
+    slow = fields.modes_fixed_tau(0.0, states.Plane(p=p, s=s), one)
+    fast = fields.modes_fixed_tau(0.0, states.Plane(p=p, s=s / 4), four)
     assert np.allclose(slow.p, fast.p) and np.allclose(slow.s, 4 * fast.s)
 
 

@@ -5,10 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lindyn.command import UsageError
-from lindyn.compare import collapse, forecast, laws
+from lindyn.compare import alignment, balance, collapse, forecast, invariance, run_moments
+from lindyn.compare.alignment import Alignment
+from lindyn.compare.balance import Balance
 from lindyn.compare.collapse import Fate
 from lindyn.compare.forecast import Forecast, Observed
-from lindyn.compare.laws import Alignment, Balance, Invariance, Measured
+from lindyn.compare.invariance import Invariance
+from lindyn.compare.run_moments import Measured
 from lindyn.record.reading import Run
 from lindyn.theory import predictors
 from lindyn.theory.hyperparameters import Units, units
@@ -56,9 +59,11 @@ def answers(run: Run, first: int) -> Answers:
         units=unit,
         measured=m,
         first=first,
-        invariance=ask("invariance", lambda: laws.invariance(m.at(slice(first, None)), unit)),
-        balance=ask("balance", lambda: laws.balance(m, unit, first)),
-        alignment=ask("alignment", lambda: laws.alignment(m, unit)),
+        invariance=ask(
+            "invariance", lambda: invariance.invariance(m.at(slice(first, None)), unit)
+        ),
+        balance=ask("balance", lambda: balance.balance(m, unit, first)),
+        alignment=ask("alignment", lambda: alignment.alignment(m, unit)),
         seen=seen,
         given=given,
         fitted=fitted,
@@ -71,7 +76,7 @@ def answers(run: Run, first: int) -> Answers:
 def measured(run: Run) -> tuple[Units, Measured]:
     """A run in the theory's terms. `UsageError` if it holds anything that is not finite."""
     unit = units(run.config)
-    m = laws.measured(run, unit)
+    m = run_moments.measured(run, unit)
     if not all(x is None or np.isfinite(x).all() for x in m):
         raise UsageError(f"{run.path}: its records are not finite")
     return unit, m

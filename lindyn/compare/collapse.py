@@ -13,8 +13,8 @@ from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import Portrait
 from lindyn.solve import ensemble, fates
 from lindyn.theory import basins, spectra
-from lindyn.theory.fields import Params
 from lindyn.theory.hyperparameters import Scales, Units, effective
+from lindyn.theory.states import Params
 
 
 FOREVER = 1e6  # units of time in which a mode of the frozen flow has met its fate

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lindyn import solve
-from lindyn.compare.laws import Measured, in_basis
+from lindyn.compare.run_moments import Measured, in_basis
 from lindyn.theory import fields, spectra
-from lindyn.theory.fields import Correlations, Modes
 from lindyn.theory.hyperparameters import Scales, Units, effective
+from lindyn.theory.states import Correlations, Modes
 
 
 RTOL = 1e-6

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lindyn.compare import collapse, laws
+from lindyn.compare import alignment, collapse, invariance
 from lindyn.compare.analysis import Answers
 from lindyn.compare.forecast import FREE
 from lindyn.theory import hyperparameters
@@ -59,7 +59,7 @@ def told(found: Answers) -> dict[str, Any]:
             "relative_commutator": [float(al.relative[0]), float(al.relative[-1])],
             "least_eigenvalue_of_K": [float(al.least.min()), float(al.least[-1])],
             "intervals": dict(zip(names, al.counts, strict=True)),
-            "log_over_bound": laws.over_bound(al),
+            "log_over_bound": alignment.over_bound(al),
         }
     if found.seen is not None:
         told["trajectories"] = _trajectories(found)
@@ -134,7 +134,7 @@ def record(found: Answers) -> dict[str, np.ndarray]:
     for name in ("invariance", "balance", "alignment", "seen", "given", "fitted", "whole"):
         answer = getattr(found, name)
         parts = {} if answer is None else answer._asdict()
-        for kind in [part for part in parts if isinstance(parts[part], laws.Fit)]:
+        for kind in [part for part in parts if isinstance(parts[part], invariance.Fit)]:
             parts |= {f"{kind}_{key}": x for key, x in parts.pop(kind)._asdict().items()}
         kept = {key: x for key, x in parts.items() if x is not None}
         arrays |= {f"{name}_{key}": np.asarray(x) for key, x in kept.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lindyn.explore.html_page import Page
     from lindyn.explore.presets import Regime
-    from lindyn.theory.fields import Params
+    from lindyn.theory.states import Params
 
 
 def figure(

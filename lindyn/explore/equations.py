@@ -13,8 +13,8 @@ from lindyn.explore.javascript import translate
 from lindyn.explore.presets import MOST_STARTS
 from lindyn.phase import flow_lines, portrait
 from lindyn.theory import cosine, fields, stability
-from lindyn.theory.fields import Correlations, Modes, Params, Plane
 from lindyn.theory.predictors import Power
+from lindyn.theory.states import Correlations, Modes, Params, Plane
 
 
 PARAMS = Params(eta=0.1)

@@ -14,7 +14,7 @@ from lindyn import command, theory
 from lindyn.command import UsageError, interval, number
 from lindyn.phase import cosine_portrait, portrait
 from lindyn.phase.flow_lines import Window
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 Format = Literal["png", "svg", "pdf", "json"]

@@ -22,7 +22,7 @@ from lindyn.phase.portrait import (
 )
 from lindyn.solve import ensemble
 from lindyn.theory import cosine, fields, stability
-from lindyn.theory.fields import Params, Plane, Scalar
+from lindyn.theory.states import Params, Plane, Scalar
 
 
 NEAR = 0.999  # of the ends of p and s, where all of them is this mode's

@@ -18,7 +18,7 @@ from lindyn.phase import flow_lines
 from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble, xla_marks
 from lindyn.theory import fields
-from lindyn.theory.fields import Curriculum, Params, Plane, Scalar
+from lindyn.theory.states import Curriculum, Params, Plane, Scalar
 
 
 REST = 1e-4  # the share of the window's highest speed at which flow lines come to rest

@@ -1,34 +1,38 @@
 """Pictures of arrays that other rooms have computed: `draw_x(ax, arrays)`."""
 
-from lindyn.plot.drawing import (
+from lindyn.plot.maps import (
     AXES as AXES,
+    FADED as FADED,
+    FATES as FATES,
+    LEFT as LEFT,
+    SHARE as SHARE,
+    SIGNED as SIGNED,
+    draw_lines as draw_lines,
+    draw_map as draw_map,
+    map_figure as map_figure,
+)
+from lindyn.plot.portraits import (
+    LABELS as LABELS,
+    LAYERS as LAYERS,
+    draw_line as draw_line,
+    draw_portrait as draw_portrait,
+    figure as figure,
+)
+from lindyn.plot.style import (
     BLUE as BLUE,
     COLLAPSED as COLLAPSED,
     DIVERGED as DIVERGED,
-    FADED as FADED,
-    FATES as FATES,
     GREEN as GREEN,
     GREY as GREY,
     INK as INK,
-    LABELS as LABELS,
-    LAYERS as LAYERS,
-    LEFT as LEFT,
     MARKS as MARKS,
     ORANGE as ORANGE,
     PALE as PALE,
     PURPLE as PURPLE,
     RED as RED,
-    SHARE as SHARE,
-    SIGNED as SIGNED,
     STYLE as STYLE,
     SURVIVING as SURVIVING,
     can_show as can_show,
-    draw_line as draw_line,
-    draw_lines as draw_lines,
-    draw_map as draw_map,
-    draw_portrait as draw_portrait,
-    figure as figure,
-    map_figure as map_figure,
     save as save,
     show as show,
 )

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lindyn.theory import fields, predictors, spectra, steps
-from lindyn.theory.fields import Data, Full, Online, Params, Views
+from lindyn.theory.states import Data, Full, Online, Params, Views
 from lindyn.theory.steps import Optimiser, State
 
 

@@ -14,7 +14,7 @@ from lindyn.predict.scenario import DEPENDS, DIES, LIVES, Case
 from lindyn.solve import ensemble, fates
 from lindyn.theory import basins
 from lindyn.theory.basins import COLLAPSES, SURVIVES, UNDECIDED
-from lindyn.theory.fields import Modes
+from lindyn.theory.states import Modes
 
 
 NEAR = 0.1  # usual starts have p above this part of p* = 1/a

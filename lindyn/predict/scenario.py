@@ -13,9 +13,9 @@ import numpy as np
 
 from lindyn import theory
 from lindyn.theory import hyperparameters
-from lindyn.theory.fields import Numbers, Params
 from lindyn.theory.hyperparameters import Scales, effective
 from lindyn.theory.predictors import Power
+from lindyn.theory.states import Numbers, Params
 from lindyn.theory.steps import SGD
 
 

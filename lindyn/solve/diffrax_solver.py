@@ -13,8 +13,8 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from lindyn.theory.fields import Scalar
 from lindyn.theory.precision import exact_products
+from lindyn.theory.states import Scalar
 
 
 Y = TypeVar("Y")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lindyn.theory import basins, fields
-from lindyn.theory.fields import Modes, Numbers, Params, Plane
+from lindyn.theory.states import Modes, Numbers, Params, Plane
 
 
 def flow(t: Numbers, y: Any, args: tuple[Params, Any]) -> Any:

@@ -14,7 +14,7 @@ from lindyn.solve import ensemble, fates
 from lindyn.sweep import step_maps
 from lindyn.sweep.specification import Cells, Setting, wide
 from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
-from lindyn.theory.fields import Modes, Numbers, Params, Plane
+from lindyn.theory.states import Modes, Numbers, Params, Plane
 
 
 TURNS = 8  # of K along a solution; those near a focus never end, and become small

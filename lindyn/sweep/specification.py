@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from lindyn.predict.scenario import Case
-from lindyn.theory.fields import Numbers, Params
+from lindyn.theory.states import Numbers, Params
 from lindyn.theory.steps import SGD
 
 

@@ -13,7 +13,7 @@ from lindyn.sweep import boundaries
 from lindyn.sweep.specification import Cells, Setting, wide
 from lindyn.theory import basins, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
-from lindyn.theory.fields import Modes, Plane
+from lindyn.theory.states import Modes, Plane
 
 
 MODES, NETWORKS = 4096, 32  # whose steps are one program's

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from lindyn.theory import closed_forms, fields
-from lindyn.theory.fields import Modes, Numbers, Params, Plane
+from lindyn.theory import equilibria, fields
+from lindyn.theory.states import Modes, Numbers, Params, Plane
 
 
 SURVIVES, COLLAPSES, UNDECIDED, FAILED, DIVERGES = range(5)
@@ -31,7 +31,7 @@ class Goal(NamedTuple):
 
 
 def goal(params: Params) -> Goal:
-    edge, p = closed_forms.decay_roots(params)
+    edge, p = equilibria.decay_roots(params)
     s = params.eta_p * p**2 / (params.alpha_p * params.eta_s)
     return Goal(edge, p, s, *(potential(p, s, s, params) for p in (p, edge)))
 

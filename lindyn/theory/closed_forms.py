@@ -6,73 +6,15 @@ Throughout a = 1 + sigma2, and p-* <= p+* are the roots of a p^2 - tau p + eta_s
 """
 
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Float
 from numpy.polynomial.legendre import leggauss
 
-from lindyn.theory import fields, predictors, stability
-from lindyn.theory.fields import Correlations, Curriculum, Modes, Numbers, Params, Plane, Scalar
-
-
-class FixedPoints(eqx.Module):
-    """The collapsed point, the edge p-* and the goal p+*, in that order.
-
-    One that does not exist has NaN for a position and the class `stability.NONE`.
-    """
-
-    y: Any  # the state of the field, with a leading axis of points
-    jacobian: Float[Array, "points n n"]
-    eigenvalues: Complex[Array, "points n"]
-    kind: Int[Array, " points"]  # an index into `stability.KINDS`
-
-    @property
-    def names(self) -> list[str]:
-        return [stability.KINDS[kind] for kind in self.kind.tolist()]
-
-
-def fixed_points(params: Params, field: Callable = fields.modes_fixed_tau) -> FixedPoints:
-    """Fixed points of one mode of `field`, with Jacobian eigenvalues and classes.
-
-    `field` is one of `modes_fixed_tau`, `modes`, `parabola` and `parabola_ema`. Without
-    decay p+* stands for its line of fixed points (any s), where the parabola meets it.
-    ValueError for a field that has no closed form.
-    """
-    if field not in CLOSED:
-        known = ", ".join(known.__name__ for known in CLOSED)
-        raise ValueError(f"no closed form for {field.__name__}; there is one for {known}")
-    return _at(field, CLOSED[field](params), params, params)
-
-
-def pair_fixed_points(params: Params, data: Correlations) -> FixedPoints:
-    """Those of `fields.mode_pair`: wa = w and p (l_d - l_s p) = eta_s (derived)."""
-    return _at(fields.mode_pair, _of_pair(params, data), (params, data), params)
-
-
-def directset_fixed_points(
-    params: Params, a: Numbers = 0.5, eps: Numbers = 0.0, c: Numbers = 0.0
-) -> FixedPoints:
-    """Those of `fields.predicted` with p(s) = max(s - c, 0)^a + eps (derived).
-
-    s = 0, and s = (p±* - eps)^(1/a) + c where that is positive.
-    """
-    rule = predictors.Power(a=a, eps=eps, c=c)
-    roots = decay_roots(params)
-    inner = rule.inverse(roots)
-    s = jnp.where((roots > eps) & (inner > 0), inner, jnp.nan)
-    rate = jax.vmap(jax.grad(lambda s: fields.predicted(0.0, s, (params, rule))))(s)
-    at_zero = 2 * fields.growth(rule(jnp.zeros(())), params)  # s p'(s) vanishes there
-    jacobians = jnp.concatenate([jnp.atleast_1d(at_zero), rate])[:, None, None]
-    return FixedPoints(
-        y=jnp.concatenate([jnp.zeros(1), s]),
-        jacobian=jacobians,
-        eigenvalues=jax.vmap(stability.eigenvalues)(jacobians),
-        kind=jax.vmap(stability.classify)(jacobians),
-    )
+from lindyn.theory import fields, predictors
+from lindyn.theory.equilibria import _discriminant, decay_roots
+from lindyn.theory.states import Correlations, Numbers, Params, Scalar
 
 
 def directset_edge(
@@ -107,15 +49,6 @@ def aligned_window(params: Params) -> tuple[Numbers, Numbers]:
     """
     critical = critical_decay(params)
     return 4 * critical / 9, critical
-
-
-def decay_roots(params: Params) -> Float[Array, "2"]:
-    """p-* (the edge of the trivial basin on the parabola) and p+*: the roots of (16).
-
-    [tau -+ sqrt(tau^2 - 4 a eta_s)] / 2a; NaN above the critical decay. At any s, p at one
-    of them is a branch of the nullcline ds/dt = 0 of (12); the third branch is s = 0.
-    """
-    return _roots(params, Correlations(same=1 + params.sigma2, across=params.tau))
 
 
 def invariant(p: Numbers, s: Numbers, params: Params) -> Numbers:
@@ -221,96 +154,3 @@ def curriculum_nullclines(p: Numbers, params: Params) -> tuple[Array, Float[Arra
             jnp.where(ahead, through_sum, through_product),
         ]
     )
-
-
-def _at(field, y, args, params):
-    """Jacobians of `field` itself, at positions that were found in closed form."""
-    structure = jax.tree.structure(y)
-    vectors = jnp.stack(jnp.broadcast_arrays(*jax.tree.leaves(y)), axis=-1)
-
-    def flat(vector):
-        dy = field(0.0, jax.tree.unflatten(structure, list(vector)), args)
-        return jnp.stack(jax.tree.leaves(dy))
-
-    jacobians = jax.vmap(jax.jacfwd(flat))(vectors)
-    kind = jax.vmap(stability.classify)(jacobians)
-    # A line of fixed points needs a predictor without decay (and a field with s in it);
-    # elsewhere a lone zero eigenvalue is a fold: p-* meets p+*, or the centre at s = 0.
-    isolated = (params.eta_p > 0) | (field in (fields.parabola, fields.parabola_ema))
-    folded = (kind == stability.LINE) & isolated
-    return FixedPoints(
-        y=y,
-        jacobian=jacobians,
-        eigenvalues=jax.vmap(stability.eigenvalues)(jacobians),
-        kind=jnp.where(folded, stability.DEGENERATE, kind),
-    )
-
-
-def _of_plane(params):
-    p = jnp.concatenate([jnp.zeros(1), decay_roots(params)])
-    return Plane(p=p, s=_rest(p, params))
-
-
-def _of_pair(params, data):
-    p = jnp.concatenate([jnp.zeros(1), _roots(params, data)])
-    w = jnp.sqrt(_rest(p, params))
-    return Modes(p=p, w=w, wa=w)
-
-
-def _of_modes(params):
-    return _of_pair(params, _isotropic(params))
-
-
-def _of_parabola(params):
-    return jnp.concatenate([jnp.zeros(1), decay_roots(params)])
-
-
-def _of_curriculum(params):
-    """tau = 1 at p±*; at p = 0 the target trails the dying encoder: beta/(beta - eta)."""
-    ahead = jnp.asarray(params.beta - params.eta_s)
-    lag = jnp.where(ahead > 0, params.beta / jnp.where(ahead > 0, ahead, 1), jnp.nan)
-    roots = _roots(params, _isotropic(params))
-    return Curriculum(
-        p=jnp.concatenate([jnp.zeros(1), roots]),
-        tau=jnp.concatenate([lag[None], jnp.where(jnp.isnan(roots), jnp.nan, 1.0)]),
-    )
-
-
-def _isotropic(params):
-    """With the target free to follow, which ends at tau = 1."""
-    return Correlations(same=1 + params.sigma2, across=1.0)
-
-
-def _rest(p, params):
-    """s at which p rests too: eta_p p^2 / (alpha_p eta_s), the parabola if they agree."""
-    ratio = jnp.where(
-        params.eta_p == params.eta_s,
-        1.0,
-        params.eta_p / jnp.where(params.eta_s == 0, jnp.nan, params.eta_s),
-    )
-    return jnp.where(p == 0, 0.0, ratio * p**2 / params.alpha_p)
-
-
-def _discriminant(params, data):
-    square = data.across**2
-    disc = square - 4 * data.same * params.eta_s
-    noise = 4 * jnp.finfo(jnp.result_type(disc, float)).eps * square
-    return jnp.where(jnp.abs(disc) > noise, disc, 0.0)
-
-
-def _roots(params, data):
-    """Of l_s p^2 - l_d p + eta_s, the lower through the product: no cancellation."""
-    disc = _discriminant(params, data)
-    root = jnp.sqrt(jnp.where(disc > 0, disc, 1.0)) * (disc != 0)
-    high = (data.across + root) / (2 * data.same)
-    low = 2 * params.eta_s / (data.across + root)
-    return jnp.where(disc < 0, jnp.nan, jnp.stack([low, high]))
-
-
-# The fields of one mode whose fixed points are known in closed form.
-CLOSED = {
-    fields.modes_fixed_tau: _of_plane,
-    fields.modes: _of_modes,
-    fields.parabola: _of_parabola,
-    fields.parabola_ema: _of_curriculum,
-}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lindyn.theory import closed_forms
-from lindyn.theory.fields import Numbers, Params
+from lindyn.theory.states import Numbers, Params
 
 
 Weights = Float[Array, "*networks modes"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lindyn.theory.fields import Numbers, Params
+from lindyn.theory.states import Numbers, Params
 
 
 class Units(NamedTuple):

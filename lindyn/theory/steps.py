@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
-from lindyn.theory import closed_forms, fields, stability
-from lindyn.theory.fields import Full, Modes, Numbers, Params
+from lindyn.theory import equilibria, fields, stability
+from lindyn.theory.states import Full, Modes, Numbers, Params
 
 
 TARGETS = {Full: lambda y: y.Wa, Modes: lambda y: y.wa}  # what no gradient moves
@@ -241,10 +241,10 @@ def stable_rate(
     fast, and the largest rate is half.
     """
     if moving:
-        jacobian = closed_forms.fixed_points(params, fields.modes).jacobian[2, :2, :2]
+        jacobian = equilibria.fixed_points(params, fields.modes).jacobian[2, :2, :2]
         speeds = -stability.eigenvalues(jacobian)
     else:
-        speeds = -closed_forms.fixed_points(params).eigenvalues[2]
+        speeds = -equilibria.fixed_points(params).eigenvalues[2]
     size, rates = jnp.abs(speeds), largest_rate(speeds, momentum, nesterov)
     return jnp.min(jnp.where(size <= ROUNDING * jnp.max(size), jnp.inf, rates))
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lindyn.theory.fields import Data, Numbers, Params
 from lindyn.theory.precision import exact_products
+from lindyn.theory.states import Data, Numbers, Params
 
 
 def balance(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from lindyn.theory.fields import Data, Full, Online, Params
+from lindyn.theory.states import Data, Full, Online, Params
 
 
 EXAMPLES, VIEWS = 24, 3

@@ -14,8 +14,8 @@ from lindyn.phase import flow_lines, portrait
 from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble
 from lindyn.theory import fields
-from lindyn.theory.fields import Modes, Params, Plane
 from lindyn.theory.predictors import Power
+from lindyn.theory.states import Modes, Params, Plane
 
 
 PAGE = pathlib.Path(explore.__file__).parent / "page"

@@ -11,8 +11,8 @@ from jax import lax
 from lindyn.explore import equations
 from lindyn.explore.javascript import Untranslatable, translate
 from lindyn.theory import stability
-from lindyn.theory.fields import Params, Plane
 from lindyn.theory.predictors import Power
+from lindyn.theory.states import Params, Plane
 
 
 CASES = 40

@@ -10,7 +10,7 @@ import pytest
 from lindyn import explore, solve
 from lindyn.explore import equations
 from lindyn.theory import cosine, fields
-from lindyn.theory.fields import Correlations, Modes, Params
+from lindyn.theory.states import Correlations, Modes, Params
 
 
 PAGE = pathlib.Path(explore.__file__).parent / "page"

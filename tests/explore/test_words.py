@@ -13,7 +13,7 @@ import tyro
 from lindyn import explore, theory
 from lindyn.phase import command as phase, portrait
 from lindyn.theory import cosine
-from lindyn.theory.fields import Params
+from lindyn.theory.states import Params
 
 
 PAGE = pathlib.Path(explore.__file__).parent / "page"

@@ -8,7 +8,7 @@ from numpy.polynomial.legendre import leggauss
 from lindyn import theory
 from lindyn.solve import trajectory
 from lindyn.theory import fields, spectra, theorems
-from lindyn.theory.fields import Full, Moments
+from lindyn.theory.states import Full, Moments
 from lindyn.verify.claims.claim import (
     RTOL,
     aligned,

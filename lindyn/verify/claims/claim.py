@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
 
-from lindyn.theory.fields import Data
+from lindyn.theory.states import Data
 from lindyn.verify.random_problems import Problem
 
 

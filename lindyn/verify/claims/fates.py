@@ -7,7 +7,7 @@ import jax.random as jr
 from lindyn import theory
 from lindyn.solve import ensemble, trajectory
 from lindyn.theory import fields, predictors, stability
-from lindyn.theory.fields import Correlations, Modes, Plane
+from lindyn.theory.states import Correlations, Modes, Plane
 from lindyn.verify.claims.claim import apart, claim, with_decay
 
 

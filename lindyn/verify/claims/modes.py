@@ -7,8 +7,8 @@ import jax.random as jr
 from lindyn import theory
 from lindyn.solve import trajectory
 from lindyn.theory import fields
-from lindyn.theory.fields import Correlations, Curriculum, Data, Full, Modes, Moments, Plane
 from lindyn.theory.spectra import compose
+from lindyn.theory.states import Correlations, Curriculum, Data, Full, Modes, Moments, Plane
 from lindyn.verify.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
 
 

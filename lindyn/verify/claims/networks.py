@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from lindyn.solve import trajectory
-from lindyn.theory import fields, theorems
-from lindyn.theory.fields import Full
+from lindyn.theory import fields, states, theorems
+from lindyn.theory.states import Full
 from lindyn.verify import random_problems
 from lindyn.verify.claims.claim import RTOL, apart, claim, excess, with_decay
 
@@ -120,6 +120,6 @@ def _imbalance(problem, field, y0, args):
 
 
 def _cosine_flow(t, y, problem):
-    online = fields.Online(W=y.W, Wp=y.Wp)
+    online = states.Online(W=y.W, Wp=y.Wp)
     slope = random_problems.descent(online, problem, lambda _: y.Wa, random_problems.cosine)
     return Full(W=slope.W, Wp=slope.Wp, Wa=problem.params.beta * (y.W - y.Wa))
