@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lindyn import plot, theory
-from lindyn.phase import command as phase, portrait
+from lindyn.phase import command as phase, portrait, summary
 from lindyn.theory import stability
 from lindyn.theory.states import Params
 
@@ -197,8 +197,8 @@ def test_no_text_is_cut_off(folder):
 
 
 def test_titles_and_notes_name_the_parameters():
-    assert phase._title(Params(eta=0.25)) == r"$\eta = 0.25$"
+    assert summary._title(Params(eta=0.25)) == r"$\eta = 0.25$"
     assert re.fullmatch(
-        r".*eta_p = 0.1.*eta_s = 0.05.*", phase._title(Params(eta_p=0.1, eta_s=0.05))
+        r".*eta_p = 0.1.*eta_s = 0.05.*", summary._title(Params(eta_p=0.1, eta_s=0.05))
     )
-    assert "ours" in phase._note(phase.PRESETS["fig3"])
+    assert "ours" in summary._note(phase.PRESETS["fig3"])

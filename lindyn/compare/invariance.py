@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from lindyn.compare.run_moments import Measured, _axes, in_basis
+from lindyn.compare.run_moments import Measured, eigenvectors, in_basis
 from lindyn.theory.hyperparameters import Units
 
 
@@ -32,7 +32,7 @@ class Invariance(NamedTuple):
 
 def invariance(m: Measured, units: Units) -> Invariance:
     """Needs a trained predictor, the stop-gradient and one decay for both networks."""
-    U = _axes(m.F[-1])
+    U = eigenvectors(m.F[-1])
     p2 = in_basis(U, m.squares)
     fade = np.exp(-2 * units.eta_s * m.t)
     return Invariance(

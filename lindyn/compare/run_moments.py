@@ -69,7 +69,7 @@ def measured(run: Run, units: Units) -> Measured:
     )
 
 
-def _axes(F):
+def eigenvectors(F):
     return np.linalg.eigh((F + F.T) / 2)[1][:, ::-1]
 
 

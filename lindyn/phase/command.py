@@ -2,25 +2,22 @@
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Literal, get_args
 
-import numpy as np
-
-from lindyn import command, theory
+from lindyn import command
 from lindyn.command import UsageError, interval, number
 from lindyn.phase import cosine_portrait, portrait
 from lindyn.phase.flow_lines import Window
+from lindyn.phase.summary import VARIABLES, curves, note, numbers, print_table, title
 from lindyn.theory.states import Params
 
 
 Format = Literal["png", "svg", "pdf", "json"]
 FORMATS = get_args(Format)
 MOST_PANELS = 12
-VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",), "cosine": ("p", "s")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +87,7 @@ def draw(config: Config) -> int:
         plotting = meanwhile.submit(import_module, "lindyn.plot")
         drawn = _computed(config, panels, ranges)
     about = command.provenance("phase", config, PRESETS.get(config.preset or ""))
-    summaries = [_summary(panel) for panel in drawn]
+    summaries = [numbers(panel) for panel in drawn]
     if config.plane == "cosine":
         pairs = zip(config.modes, summaries, strict=True)
         summaries = [{"modes": count, **summary} for count, summary in pairs]
@@ -99,7 +96,7 @@ def draw(config: Config) -> int:
         report = {**about, "panels": summaries, "files": list(files.values())}
         print(command.as_json(report))
     else:
-        _table(drawn, summaries)
+        print_table(drawn, summaries)
         for path in files.values():
             print(path)
     return command.DONE
@@ -194,148 +191,17 @@ def _write(config, plot, drawn, about, summaries, files):
     pictures = {suffix: path for suffix, path in files.items() if suffix != "json"}
     if pictures or config.show:
         layers = [layer for layer in plot.LAYERS if getattr(config, layer)]
-        titles = [_title(panel.params) for panel in drawn]
+        titles = [title(panel.params) for panel in drawn]
         if config.plane == "cosine":
             titles = [f"{count} modes" for count in config.modes]
-        fig = plot.figure(drawn, titles, _note(config), layers, show=config.show)
+        fig = plot.figure(drawn, titles, note(config), layers, show=config.show)
         for path in pictures.values():
             plot.save(fig, path, about)
     json_path = files.setdefault("json", next(iter(files.values())).with_suffix(".json"))
     panels = [
-        {**summary, "curves": _curves(panel)}
+        {**summary, "curves": curves(panel)}
         for summary, panel in zip(summaries, drawn, strict=True)
     ]
     json_path.write_text(command.as_json({**about, "panels": panels}) + "\n")
     if config.show:
         plot.show()
-
-
-def _summary(panel):
-    points = [
-        {
-            "name": name,
-            **dict(zip(VARIABLES[panel.plane], map(float, position), strict=False)),
-            "eigenvalues": [complex(value) for value in values],
-            "class": kind,
-        }
-        for name, position, values, kind in zip(
-            ("collapsed", "edge", "goal"),
-            panel.points,
-            panel.fixed.eigenvalues,
-            panel.fixed.names,
-            strict=True,
-        )
-        if kind != "none"
-    ]
-    if panel.plane == "cosine":
-        return {
-            "collapsing_share": panel.share,
-            "fixed_points": points,
-            "failed_flow_lines": panel.failed,
-        }
-    return {
-        "eta_p": panel.params.eta_p,
-        "eta_s": panel.params.eta_s,
-        "critical_decay": theory.critical_decay(panel.params),
-        "basin_edge_on_parabola": panel.edge,
-        "collapsing_share": panel.share,
-        "fixed_points": points,
-        "failed_flow_lines": panel.failed,
-    }
-
-
-def _curves(panel):
-    """What was drawn, in six digits."""
-    names = ("p", "rate", "flow", "nullclines", "resting", "parabola", "constants")
-    names += ("separatrix", "basin")
-    names += ("rivals",) if panel.plane == "cosine" else ()
-    return {name: _short(getattr(panel, name)) for name in names if hasattr(panel, name)}
-
-
-def _short(x):
-    if isinstance(x, dict):
-        return {key: _short(value) for key, value in x.items()}
-    if isinstance(x, list | tuple):
-        return [_short(value) for value in x]
-    if isinstance(x, np.ndarray):
-        return [_short(value) for value in x.tolist()]
-    return float(f"{x:.6g}") if isinstance(x, float) else x
-
-
-def _title(params):
-    if params.eta_p == params.eta_s:
-        return rf"$\eta = {params.eta_p:.4g}$"
-    return rf"$\eta_p = {params.eta_p:.4g},\ \eta_s = {params.eta_s:.4g}$"
-
-
-def _note(config):
-    shown = {
-        "p-s": ("alpha_p", "sigma2", "tau"),
-        "p": ("sigma2", "tau"),
-        "cosine": ("alpha_p",),
-    }
-    symbols = {
-        "alpha_p": r"\alpha_p",
-        "sigma2": r"\sigma^2",
-        "tau": r"\tau",
-        "beta": r"\beta",
-    }
-    values = ",  ".join(
-        f"${symbols[name]} = {getattr(config, name):.4g}$"
-        for name in shown.get(config.plane, ("beta", "sigma2"))
-    )
-    if config.plane == "cosine":
-        return (
-            values + r",  $\Sigma_j\, p_j^2 = \alpha_p \Sigma_j\, s_j = n$,  any weight decay"
-        )
-    ours = config.preset in ("fig3", "fig4")
-    return values + (r"   ($\sigma^2$ and ranges: ours, not the paper's)" if ours else "")
-
-
-def _table(drawn, summaries):
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    variables = VARIABLES[drawn[0].plane]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    of_modes = "modes" in summaries[0]
-    for heading in (
-        "modes" if of_modes else "eta",
-        "fixed point",
-        *variables,
-        "eigenvalues",
-        "class",
-    ):
-        table.add_column(heading, no_wrap=True)
-    for summary in summaries:
-        eta = str(summary["modes"]) if of_modes else _decays(summary)
-        for point in summary["fixed_points"]:
-            position = [f"{point[name]:.6g}" for name in variables]
-            values = ", ".join(map(_number, point["eigenvalues"]))
-            table.add_row(eta, point["name"], *position, values, point["class"])
-            eta = ""
-        table.add_section()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(table)
-    for summary in summaries:
-        share = f"{summary['collapsing_share']:.2%} of the plane collapses"
-        if of_modes:
-            told = f"{summary['modes']} modes: those that live end at one p, here 1; {share}"
-        else:
-            told = f"eta {_decays(summary)}: critical decay {summary['critical_decay']:.6g}, "
-            edge = summary["basin_edge_on_parabola"]
-            told += f"basin edge on the parabola {edge:.6g}, {share}"
-        console.print(told, soft_wrap=True)
-        if summary["failed_flow_lines"]:
-            console.print(f"  {summary['failed_flow_lines']} flow lines end early")
-
-
-def _decays(summary):
-    decays = dict.fromkeys((summary["eta_p"], summary["eta_s"]))
-    return " / ".join(f"{decay:.6g}" for decay in decays)
-
-
-def _number(value):
-    real = f"{value.real + 0.0:.5g}"
-    return f"{real} {value.imag:+.5g}i" if value.imag else real

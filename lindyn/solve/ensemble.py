@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jaxtyping import ArrayLike, Float, Int, PyTree
 
 from lindyn.solve import scheduler, stepping
-from lindyn.solve.scheduler import Inputs, Layout, Plan
+from lindyn.solve.compiled_problem import Inputs, Layout, Plan
 from lindyn.solve.stepping import (
     DIVERGED as DIVERGED,
     EVENT as EVENT,

@@ -18,6 +18,7 @@ from lindyn import command
 from lindyn.command import UsageError, save, whole
 from lindyn.sweep import flow_maps, summary
 from lindyn.sweep.checkpoints import Chunks
+from lindyn.sweep.estimate import dry_run
 from lindyn.sweep.flags import asked
 
 
@@ -41,11 +42,7 @@ Quantity = Literal[
 Scale = Literal["linear", "log"]
 Format = Literal["png", "svg", "pdf", "npz", "json"]
 FORMATS = get_args(Format)
-PROBE = 4096  # solves that --dry-run times
 FEW = 256  # cells between files of what takes long
-BRIEF = 500.0  # steps of it that --dry-run times
-BATCHES = 90_000_000  # bytes of the batches that one start of networks sees
-BYTES = 700  # that a solve holds while it waits, runs and is written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +179,7 @@ def sweep(config: Config) -> int:
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices that it has
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     if config.dry_run:
-        return _foresee(config, setting, chunks, files)
+        return dry_run(config, setting, chunks, files)
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
         plotting = meanwhile.submit(import_module, "lindyn.plot")
         rate = _compute(setting, chunks)
@@ -216,44 +213,6 @@ def _compute(setting, chunks):
         )
         raise
     return rate()
-
-
-def _foresee(config, setting, chunks, files):
-    """What a sweep would take, from a few of its cells."""
-    number, probe = max(16, PROBE // setting.starts), setting
-    if setting.quantity == "rank":
-        number, probe = FEW // 4, dataclasses.replace(setting, time=min(setting.time, BRIEF))
-    number = min(setting.cells, number)
-    cells = np.sort(np.random.default_rng(0).permutation(setting.cells)[:number])
-    times = []
-    for _ in range(2):
-        begin = time.perf_counter()
-        flow_maps.compute(probe, cells)
-        times.append(time.perf_counter() - begin)
-    solves, missing = setting.cells * setting.starts, chunks.missing()
-    left = sum(last - first for first, last in missing)
-    most = max((last - first for first, last in missing), default=0)
-    held = BATCHES * setting.starts if setting.quantity == "rank" else 0
-    report = {
-        "solves": solves,
-        "chunks": len(chunks.spans),
-        "chunks_to_compute": len(missing),
-        "bytes": held + BYTES * most * setting.starts + 64 * setting.cells,
-        "seconds": times[0] + times[1] * left / number * setting.time / probe.time,
-        "files": list(files.values()),
-    }
-    if config.json:
-        print(command.as_json(report))
-        return command.DONE
-    print(f"{solves} solves in {len(chunks.spans)} chunks, {len(missing)} of them not done yet")
-    print(f"about {report['bytes'] / 1e6:.3g} MB of memory, beyond the program's")
-    print(
-        f"about {report['seconds']:.2g} s: {number * setting.starts} solves took"
-        f" {times[1]:.2g} s, after {times[0]:.2g} s for the first time"
-    )
-    for path in files.values():
-        print(f"would write {path}")
-    return command.DONE
 
 
 def _write(config, plot, drawn, report, files):

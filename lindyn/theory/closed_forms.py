@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from numpy.polynomial.legendre import leggauss
 
 from lindyn.theory import fields, predictors
-from lindyn.theory.equilibria import _discriminant, decay_roots
+from lindyn.theory.equilibria import decay_roots, discriminant
 from lindyn.theory.states import Correlations, Numbers, Params, Scalar
 
 
@@ -81,7 +81,7 @@ def time_on_parabola(p0: Numbers, p: Numbers, params: Params) -> Array:
     and p+*. NaN or infinite if p does not lie on the way. Needs tau > 0.
     """
     a = 1 + params.sigma2
-    disc = _discriminant(params, Correlations(same=a, across=params.tau))
+    disc = discriminant(params, Correlations(same=a, across=params.tau))
     root = jnp.sqrt(disc.astype(complex))
     high = (params.tau + root) / (2 * a)
     low = 2 * params.eta_s / (params.tau + root)

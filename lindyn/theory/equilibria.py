@@ -145,7 +145,7 @@ def _rest(p, params):
     return jnp.where(p == 0, 0.0, ratio * p**2 / params.alpha_p)
 
 
-def _discriminant(params, data):
+def discriminant(params, data):
     square = data.across**2
     disc = square - 4 * data.same * params.eta_s
     noise = 4 * jnp.finfo(jnp.result_type(disc, float)).eps * square
@@ -154,7 +154,7 @@ def _discriminant(params, data):
 
 def _roots(params, data):
     """Of l_s p^2 - l_d p + eta_s, the lower through the product: no cancellation."""
-    disc = _discriminant(params, data)
+    disc = discriminant(params, data)
     root = jnp.sqrt(jnp.where(disc > 0, disc, 1.0)) * (disc != 0)
     high = (data.across + root) / (2 * data.same)
     low = 2 * params.eta_s / (data.across + root)

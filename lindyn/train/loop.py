@@ -22,7 +22,8 @@ from lindyn.train import evaluate, setup, weights
 from lindyn.train.checkpoint import Checkpoints, on_host
 from lindyn.train.config import Config
 from lindyn.train.data import source
-from lindyn.train.step import Method, TrainState, everywhere, parallel
+from lindyn.train.step import everywhere, parallel
+from lindyn.train.training_state import Method, TrainState
 
 
 Say = Callable[[str], None]

@@ -15,7 +15,8 @@ from lindyn.theory import predictors, theorems
 from lindyn.train import augment, byol
 from lindyn.train.config import Config
 from lindyn.train.data import gaussian
-from lindyn.train.step import DEVICE, Method, TrainState, initial
+from lindyn.train.step import DEVICE
+from lindyn.train.training_state import Method, TrainState, initial
 
 
 RECIPES = {

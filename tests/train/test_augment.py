@@ -19,7 +19,7 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 
-from lindyn.train import augment
+from lindyn.train import augment, image_operations
 
 
 EACH = {
@@ -42,12 +42,12 @@ DRAWS = 20_000
 UNLIKELY = 1e-3  # the p-value below which a fixed seed counts as a wrong law
 
 every_recipe = pytest.mark.parametrize("recipe", EACH.values(), ids=EACH)
-crop = jax.jit(augment.crop, static_argnames="size")
+crop = jax.jit(image_operations.crop, static_argnames="size")
 change = {
     name: jax.jit(getattr(augment, name))
     for name in ("brightness", "contrast", "saturation", "hue", "jitter")
 }
-blur = jax.jit(augment.blur, static_argnames="kernel")
+blur = jax.jit(image_operations.blur, static_argnames="kernel")
 render = jax.jit(augment.render)
 view = jax.jit(augment.view)
 
@@ -153,12 +153,12 @@ def test_blur_is_torchvisions(sigma, kernel, pictures, torchvision):
 def test_flip_grayscale_and_solarize_are_torchvisions(pictures, torchvision):
     for image in pictures:
         ours = jnp.array(image)
-        assert_alike(augment.flip(ours), by_torch(torchvision.horizontal_flip, image))
+        assert_alike(image_operations.flip(ours), by_torch(torchvision.horizontal_flip, image))
         gray = by_torch(torchvision.rgb_to_grayscale, image, 3)
-        assert_alike(augment.grayscale(ours), gray)
+        assert_alike(image_operations.grayscale(ours), gray)
         for threshold in (0.0, 0.25, 0.5, 1.0):
             solarized = by_torch(torchvision.solarize, image, threshold)
-            assert_alike(augment.solarize(ours, threshold), solarized)
+            assert_alike(image_operations.solarize(ours, threshold), solarized)
 
 
 @every_recipe
@@ -200,7 +200,7 @@ def test_views_are_torchvisions_at_the_same_choices(recipe, pictures, torchvisio
 
 def test_a_crop_of_the_whole_image_at_its_size_is_the_image():
     image = jnp.array(scene())[:, :40]
-    assert jnp.array_equal(augment.crop(image, 0, 0, 40, 40, 40), image)
+    assert jnp.array_equal(image_operations.crop(image, 0, 0, 40, 40, 40), image)
 
 
 def test_a_crop_of_the_same_size_is_a_slice():
@@ -277,11 +277,13 @@ def _turned(rgb, shift):
 def test_grays_of_the_primaries():
     primaries = jnp.eye(3)[None]
     expected = jnp.array([0.2989, 0.587, 0.114])[None, :, None]
-    assert jnp.allclose(augment.grayscale(primaries), expected)
-    assert jnp.allclose(augment.saturation(primaries, 0.0), expected)
-    assert jnp.allclose(augment.contrast(primaries, 0.0), jnp.mean(expected))
-    assert jnp.all(augment.brightness(primaries, 0.0) == 0)
-    assert jnp.array_equal(augment.brightness(primaries, 2.0), primaries)  # and no brighter
+    assert jnp.allclose(image_operations.grayscale(primaries), expected)
+    assert jnp.allclose(image_operations.saturation(primaries, 0.0), expected)
+    assert jnp.allclose(image_operations.contrast(primaries, 0.0), jnp.mean(expected))
+    assert jnp.all(image_operations.brightness(primaries, 0.0) == 0)
+    assert jnp.array_equal(
+        image_operations.brightness(primaries, 2.0), primaries
+    )  # and no brighter
 
 
 def test_factors_of_one_are_the_identity():
@@ -292,9 +294,11 @@ def test_factors_of_one_are_the_identity():
 
 def test_solarize_twice_is_the_identity_at_threshold_0_and_bounds_values_at_half():
     image = jnp.array(colours())
-    assert jnp.allclose(augment.solarize(augment.solarize(image, 0.0), 0.0), image, atol=1e-6)
-    assert jnp.max(augment.solarize(image, 0.5)) == 0.5
-    assert jnp.array_equal(augment.solarize(image, 1.1), image)
+    assert jnp.allclose(
+        image_operations.solarize(image_operations.solarize(image, 0.0), 0.0), image, atol=1e-6
+    )
+    assert jnp.max(image_operations.solarize(image, 0.5)) == 0.5
+    assert jnp.array_equal(image_operations.solarize(image, 1.1), image)
 
 
 def test_jitter_is_its_four_changes_in_every_order():
@@ -373,14 +377,16 @@ def test_probability_1_is_always_and_0_never(key):
     image = jnp.array(scene())
     always = augment.Recipe(size=32, flip_p=1.0, gray_p=1.0, blur_p=1.0, solarize_p=1.0)
     choices = augment.choose((40, 56), always, key=key)
-    x = augment.crop(image, *choices.box, size=32)
-    x = augment.blur(augment.grayscale(augment.flip(x)), choices.sigma, always.blur_kernel)
+    x = image_operations.crop(image, *choices.box, size=32)
+    x = image_operations.blur(
+        image_operations.grayscale(image_operations.flip(x)), choices.sigma, always.blur_kernel
+    )
     shown = augment.view(image, always, key=key)
-    assert jnp.allclose(shown, augment.solarize(x, 0.5), atol=1e-5)
+    assert jnp.allclose(shown, image_operations.solarize(x, 0.5), atol=1e-5)
     never = augment.Recipe(size=32, flip_p=0.0)
     choices = augment.choose((40, 56), never, key=key)
     assert not choices.flip | choices.gray | choices.blur | choices.solarize
-    cut = jnp.clip(augment.crop(image, *choices.box, size=32), 0, 1)
+    cut = jnp.clip(image_operations.crop(image, *choices.box, size=32), 0, 1)
     assert jnp.allclose(augment.view(image, never, key=key), cut, atol=1e-6)
 
 
@@ -582,7 +588,7 @@ def test_a_recipe_that_cannot_be_followed_is_refused(wrong, message):
 @pytest.mark.parametrize("kernel", (8, 17))
 def test_a_blur_that_cannot_be_centred_or_reflected_is_refused(kernel):
     with pytest.raises(ValueError, match="less than twice the image's shorter side"):
-        augment.blur(jnp.zeros((8, 20, 3)), 1.0, kernel)
+        image_operations.blur(jnp.zeros((8, 20, 3)), 1.0, kernel)
 
 
 @pytest.mark.parametrize("dtype", (jnp.int32, jnp.bool_))

@@ -13,7 +13,7 @@ import pytest
 
 from lindyn.solve import xla_marks
 from lindyn.theory import predictors
-from lindyn.train import byol, setup, step
+from lindyn.train import byol, setup, step, training_state
 from lindyn.train.config import Config
 from lindyn.train.layers import BatchNorm, Conv
 
@@ -56,7 +56,7 @@ class Training:
         self.method = setup.method(config, steps=100, epoch=10)
         online, norm = networks(config, key)
         target = online.branch if self.method.keep is not None else None
-        state, self.static = step.initial(online, norm, self.method, target=target)
+        state, self.static = training_state.initial(online, norm, self.method, target=target)
         self.state = step.everywhere(state, jax.devices()[:devices])
         self.devices = devices
         self.images = np.asarray(jr.randint(key, (64, PIXELS, PIXELS, 3), 0, 256), np.uint8)
