@@ -197,8 +197,8 @@ def test_no_text_is_cut_off(folder):
 
 
 def test_titles_and_notes_name_the_parameters():
-    assert summary._title(Params(eta=0.25)) == r"$\eta = 0.25$"
+    assert summary.title(Params(eta=0.25)) == r"$\eta = 0.25$"
     assert re.fullmatch(
-        r".*eta_p = 0.1.*eta_s = 0.05.*", summary._title(Params(eta_p=0.1, eta_s=0.05))
+        r".*eta_p = 0.1.*eta_s = 0.05.*", summary.title(Params(eta_p=0.1, eta_s=0.05))
     )
-    assert "ours" in summary._note(phase.PRESETS["fig3"])
+    assert "ours" in summary.note(phase.PRESETS["fig3"])

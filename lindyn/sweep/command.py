@@ -18,7 +18,7 @@ from lindyn import command
 from lindyn.command import UsageError, save, whole
 from lindyn.sweep import flow_maps, summary
 from lindyn.sweep.checkpoints import Chunks
-from lindyn.sweep.estimate import dry_run
+from lindyn.sweep.estimate import FEW, dry_run
 from lindyn.sweep.flags import asked
 
 
@@ -42,7 +42,6 @@ Quantity = Literal[
 Scale = Literal["linear", "log"]
 Format = Literal["png", "svg", "pdf", "npz", "json"]
 FORMATS = get_args(Format)
-FEW = 256  # cells between files of what takes long
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 
 from lindyn import command
 from lindyn.sweep import flow_maps
-from lindyn.sweep.command import FEW
 
 
+FEW = 256  # cells between files of what takes long
 PROBE = 4096  # solves that --dry-run times
 BRIEF = 500.0  # steps of it that --dry-run times
 BATCHES = 90_000_000  # bytes of the batches that one start of networks sees
