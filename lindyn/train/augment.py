@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from lindyn.train.image_operations import (
-    _unit,
+    View,
+    as_floats,
     blur,
     crop,
     flip,
@@ -26,8 +27,6 @@ from lindyn.train.image_operations import (
 )
 
 
-View = Float[Array, "size size 3"]
-Pixels = int | Int[Array, ""]
 ATTEMPTS = 10  # at a crop that fits into the image
 ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 
@@ -116,7 +115,7 @@ def evaluation(
     images: Shaped[Array, "*batch height width 3"], recipe: Recipe
 ) -> Float[Array, "*batch height width 3"]:
     """Images whole and unchanged, only normalised as the views are."""
-    return _normalised(_unit(images), recipe)
+    return _normalised(as_floats(images), recipe)
 
 
 def choose(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> Choices:
@@ -171,7 +170,7 @@ def jitter_factors(
 
 def render(image: Shaped[Array, "height width 3"], recipe: Recipe, choices: Choices) -> View:
     """The view of an image that these choices make."""
-    x = crop(_unit(image), *choices.box, size=recipe.size)
+    x = crop(as_floats(image), *choices.box, size=recipe.size)
     if recipe.flip_p:
         x = jnp.where(choices.flip, flip(x), x)
     if recipe.jitter_p:

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lindyn.train.augment import Pixels, View
 
-
+View = Float[Array, "size size 3"]
+Pixels = int | Int[Array, ""]
 Image = Float[Array, "height width 3"]
 Number = float | Float[Array, ""]
 
@@ -123,7 +123,7 @@ def _gaussians(n, sigma, reach):
     return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
-def _unit(images):
+def as_floats(images):
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     if jnp.issubdtype(images.dtype, jnp.floating):
