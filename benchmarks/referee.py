@@ -82,10 +82,10 @@ def lattice() -> list[dict]:
 
 def predicted(told: dict) -> dict:
     from lindyn.predict import command as predict, network_fates
-    from lindyn.predict.scenario import Case
+    from lindyn.predict.scenario import Scenario
 
     config = predict.Config(**told)
-    case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
+    case = Scenario.of({**predict.FIXED, **dataclasses.asdict(config)})
     found = network_fates.trial(case)
     return dict(
         kind=found.kind, diverges_from_lr=network_fates.diverging_rate(case), **found._asdict()

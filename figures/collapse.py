@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from lindyn import plot
 from lindyn.sweep import flow_maps, summary
 from lindyn.sweep.flags import TRAINER
-from lindyn.sweep.specification import Axis, Setting as Map
-from lindyn.sweep.summary import Chart
+from lindyn.sweep.specification import Axis, Specification as Map
+from lindyn.sweep.summary import ComputedMap
 
 
 RECORD = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "lattice.json"
@@ -30,7 +30,7 @@ TITLES = {"l2": "squared loss", "cosine": "cosine loss"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class Specification:
     lr: tuple[float, float, int] = (0.001, 30.0, 32)
     wd: tuple[float, float, int] = (3e-4, 10.0, 26)
     steps: int = 4800
@@ -42,10 +42,10 @@ class Setting:
     batch: int = 128
 
 
-QUICK = Setting(lr=(0.001, 30.0, 8), wd=(3e-4, 10.0, 6), steps=300, networks=2)
+QUICK = Specification(lr=(0.001, 30.0, 8), wd=(3e-4, 10.0, 6), steps=300, networks=2)
 
 
-def compute(setting: Setting) -> dict[str, Chart]:
+def compute(setting: Specification) -> dict[str, ComputedMap]:
     return {loss: _map(setting, loss) for loss in TITLES}
 
 
@@ -69,7 +69,7 @@ def _map(setting, loss):
     return summary.chart(asked, flow_maps.compute(asked, np.arange(asked.cells)))
 
 
-def draw(setting: Setting, drawn: dict[str, Chart]) -> Figure:
+def draw(setting: Specification, drawn: dict[str, ComputedMap]) -> Figure:
     fig, axes = drawing.page(1, 2, tall=2.7, gap=0.5, foot=0.82, right=0.72)
     handles: dict[str, Any] = {}
     for ax, (loss, found) in zip(axes[0], drawn.items(), strict=True):
@@ -109,7 +109,7 @@ def _trained(ax, loss, colours, norm):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return drawing.run(__file__, (Setting(), QUICK), compute, draw, argv)
+    return drawing.run(__file__, (Specification(), QUICK), compute, draw, argv)
 
 
 if __name__ == "__main__":

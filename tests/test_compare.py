@@ -151,7 +151,7 @@ def test_a_fit_finds_a_rate_that_was_wrong(simsiam):
 
 def test_a_run_that_collapses_was_said_to(tmp_path):
     run = run_of(tmp_path / "run", "--symmetric", "--target", "none", "--wd", 0.3)
-    found = analysis.answers(run, START)
+    found = analysis.analyse(run, START)
     assert found.fate is not None and found.whole is not None
     assert found.fate.params.eta_s > found.fate.critical and found.fate.doomed.all()
     assert found.whole.s[-1].max() < 1e-3 * found.whole.s[0].max()
@@ -280,7 +280,7 @@ def test_a_stiff_forecast_is_solved_and_shrinks_the_predictor_by_its_decay_alone
     unit = units({**simsiam.config, "loss": "cosine", "alpha_p": 16.0, "wd": 5e-4})
     rng = np.random.default_rng(0)
     p, s, t = rng.uniform(0.1, 1, (1, 6)), rng.uniform(0.1, 1, (1, 6)), np.linspace(0, 800, 9)
-    seen = forecast.Observed(t=t, p=p, s=s, wa=np.sqrt(s), same=rng.uniform(1.2, 4, 6))
+    seen = forecast.ModeSeries(t=t, p=p, s=s, wa=np.sqrt(s), same=rng.uniform(1.2, 4, 6))
     seen = seen._replace(p=np.tile(p, (9, 1)), s=np.tile(s, (9, 1)))
     told = forecast.given(seen, unit, Scales(excess=1.0))
     for values, rate in ((told.p**2, 2 * unit.eta_p), (told.s, 2 * unit.eta_s)):
@@ -293,7 +293,7 @@ def test_a_forecast_that_cannot_be_solved_predicts_nothing(simsiam, monkeypatch)
         raise solve.SolveError("too many steps")
 
     monkeypatch.setattr(solve, "trajectory", too_stiff)
-    told = report.told(analysis.answers(simsiam, 2))
+    told = report.told(analysis.analyse(simsiam, 2))
     assert told["fate"]["predicted"].startswith("nothing")
     said = dict(report.lines(told))
     assert "predicted at the start: nothing" in said["fate"] and "nan" not in str(said)

@@ -12,7 +12,7 @@ from scipy.special import gamma, hyp2f1
 
 from lindyn import solve, theory
 from lindyn.predict import command as predict, network_fates
-from lindyn.predict.scenario import Case
+from lindyn.predict.scenario import Scenario
 from lindyn.theory import cosine, fields, steps
 from lindyn.theory.states import Correlations, Data, Full, Modes, Online, Params, Views
 from lindyn.theory.steps import SGD
@@ -85,7 +85,7 @@ def test_noise_of_batches_turns_networks_as_far_as_is_said(decay):
     """Trained with momentum and a slow target: the squared angle within a third."""
     told: Any = dict(lr=0.01, wd=decay / 0.1, momentum=0.9, ema=0.99, sigma2=1.0)
     config = predict.Config(**told, inputs=32, batch=128, steps=2000)
-    case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
+    case = Scenario.of({**predict.FIXED, **dataclasses.asdict(config)})
     (found,) = network_fates.trials([case], 2)
     angle = float(cosine.noise_angle(decay, 32, 128, 1.0))
     assert 0.75 < np.arccos(found.agreement) ** 2 / angle**2 < 1.35

@@ -336,7 +336,7 @@ def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
     event = lambda t, y, params: y.w < 0.01
     ends = ensemble.final(fields.modes, y0, PARAMS, 60.0, rtol=rtol, event=event)
     plan, rows, counts, inputs = asked[0]
-    setting = scheduler.Setting.of(plan, inputs, rows.dtype)
+    setting = scheduler.TracedProblem.of(plan, inputs, rows.dtype)
     assert pallas_kernel.obstacle(setting) is None
     out, slots = pallas_kernel.run(setting, rows, counts[0], interpret=True)
     out = scheduler._located(setting, rows, out)[: counts[0]]
@@ -367,7 +367,7 @@ def test_the_loop_of_accelerators(asked, dtype):
     usual = ensemble.final(fields.modes, y0, PARAMS, 20.0, rtol=1e-5, **QUICK)
     plan, rows, counts, inputs = asked[0]
     one = plan._replace(devices=plan.devices[:1])
-    setting = lambda inputs: scheduler.Setting.of(one, inputs, rows.dtype)._replace(
+    setting = lambda inputs: scheduler.TracedProblem.of(one, inputs, rows.dtype)._replace(
         platform="x"
     )
     loop = lambda *args: scheduler._refilled(setting(args[2]), *args[:2])
@@ -401,7 +401,7 @@ def test_the_loop_of_accelerators(asked, dtype):
 def test_what_a_kernel_cannot_do_is_told(asked, solve, reason):
     solve()
     plan, rows, _, inputs = asked[0]
-    setting = scheduler.Setting.of(plan, inputs, rows.dtype)._replace(platform="gpu")
+    setting = scheduler.TracedProblem.of(plan, inputs, rows.dtype)._replace(platform="gpu")
     assert reason in (pallas_kernel.obstacle(setting) or "")
     scheduler._tell_of_the_loop.cache_clear()
     with pytest.warns(UserWarning, match=f"one kernel of the GPU, and is slower: .*{reason}"):

@@ -11,11 +11,11 @@ import scipy.integrate
 
 from lindyn import theory
 from lindyn.predict import command as predict, network_fates
-from lindyn.predict.scenario import Case
+from lindyn.predict.scenario import Scenario
 from lindyn.solve import ensemble, trajectory
 from lindyn.solve.fates import flow
 from lindyn.sweep import boundaries, flags, flow_maps, step_maps
-from lindyn.sweep.specification import Axis, Setting, wide
+from lindyn.sweep.specification import Axis, Specification, wide
 from lindyn.theory import basins, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes, Moments, Params, Plane
@@ -29,7 +29,7 @@ def ask(quantity, x, y, *, fixed=None, **more):
     fixed = {**FIXED, **(fixed or {})}
     for axis in (x, y):
         fixed.pop(axis.name, None)
-    return Setting(quantity, x, y, fixed, **more)
+    return Specification(quantity, x, y, fixed, **more)
 
 
 def solved(setting):
@@ -293,7 +293,7 @@ def ask_steps(quantity, x, y, *, fixed=None, trainer=None, **more):
     fixed = {**USUAL, **(fixed or {})}
     fixed = {name: x_ for name, x_ in fixed.items() if name not in (x.name, y.name)}
     told = {**TRAINER, **(trainer or {})}
-    return Setting(quantity, x, y, fixed, trainer=told, **more)
+    return Specification(quantity, x, y, fixed, trainer=told, **more)
 
 
 @pytest.mark.parametrize("ema", (None, 0.99))
@@ -361,7 +361,7 @@ def test_ranks_of_a_map_are_those_that_predict_counts():
         told = dict(lr=asked.x.at(cell % 24), wd=asked.y.at(cell // 24), steps=300)
         told |= dict(loss="l2", target="none", dim=3, batch=32)
         config = predict.Config(**told)
-        case = Case.of({**predict.FIXED, **dataclasses.asdict(config)})
+        case = Scenario.of({**predict.FIXED, **dataclasses.asdict(config)})
         mine = network_fates.trial(case)
         assert mine.rank == found["value"][i] and mine.diverged == 0
 

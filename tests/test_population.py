@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lindyn.predict import linear_networks
-from lindyn.predict.linear_networks import Outcome, Setting, Shape
+from lindyn.predict.linear_networks import Hyperparameters, Outcome, Shape
 from lindyn.theory.states import Params
 from lindyn.theory.steps import SGD, Adam
 
@@ -27,7 +27,9 @@ RULE = dict(a=0.5, eps=0.1, c=0.0, rho=0.3)
 
 
 def setting(rate=0.1, optimiser: Any = SGD):
-    return Setting(Params(alpha_p=2.0, beta=0.05, eta=0.01, sigma2=0.3), optimiser(rate), RULE)
+    return Hyperparameters(
+        Params(alpha_p=2.0, beta=0.05, eta=0.01, sigma2=0.3), optimiser(rate), RULE
+    )
 
 
 @pytest.mark.parametrize("cosine", (False, True))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from lindyn.compare.run_moments import Measured
+from lindyn.compare.run_moments import RunMoments
 from lindyn.theory import spectra, theorems
 from lindyn.theory.hyperparameters import Units, effective
 
@@ -24,7 +24,7 @@ class Alignment(NamedTuple):
     counts: tuple[int, int, int, int]  # K > 0 and falls, K > 0 and not, else falls, and not
 
 
-def alignment(m: Measured, units: Units) -> Alignment:
+def alignment(m: RunMoments, units: Units) -> Alignment:
     F, Wp = jnp.asarray(m.F), jnp.asarray(m.Wp)
     bases = jax.vmap(spectra.shared_basis)(F, Wp)
     norms = jax.vmap(spectra.commutator_norm)(F, Wp)

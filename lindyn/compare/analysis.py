@@ -9,9 +9,9 @@ from lindyn.compare import alignment, balance, collapse, forecast, invariance, r
 from lindyn.compare.alignment import Alignment
 from lindyn.compare.balance import Balance
 from lindyn.compare.collapse import Fate
-from lindyn.compare.forecast import Forecast, Observed
+from lindyn.compare.forecast import Forecast, ModeSeries
 from lindyn.compare.invariance import Invariance
-from lindyn.compare.run_moments import Measured
+from lindyn.compare.run_moments import RunMoments
 from lindyn.record.reading import Run
 from lindyn.theory import predictors
 from lindyn.theory.hyperparameters import Units, units
@@ -21,17 +21,17 @@ CLOSED = ("directpred", "directset", "directcopy")
 FEWEST = 4  # records of which anything is said
 
 
-class Answers(NamedTuple):
+class Analysis(NamedTuple):
     """None where the theory says nothing of such a run; `silent` says why."""
 
     run: Run
     units: Units
-    measured: Measured
+    measured: RunMoments
     first: int  # record where laws and forecasts begin
     invariance: Invariance | None
     balance: Balance | None
     alignment: Alignment | None
-    seen: Observed | None
+    seen: ModeSeries | None
     given: Forecast | None  # what the record and the set-up give
     fitted: Forecast | None
     whole: Forecast | None  # given, from the first record of all
@@ -39,7 +39,7 @@ class Answers(NamedTuple):
     silent: dict[str, str]
 
 
-def answers(run: Run, first: int) -> Answers:
+def analyse(run: Run, first: int) -> Analysis:
     """All that can be said of a run, from its record `first` on."""
     quiet = silent(run)
     unit, m = measured(run)
@@ -54,7 +54,7 @@ def answers(run: Run, first: int) -> Answers:
         whole = forecast.given(start, unit, m.scales(0), rule=rule)
         if rule is None:
             outcome = collapse.fate(seen, unit, m.scales(first), float(m.tau[first]))
-    return Answers(
+    return Analysis(
         run=run,
         units=unit,
         measured=m,
@@ -73,7 +73,7 @@ def answers(run: Run, first: int) -> Answers:
     )
 
 
-def measured(run: Run) -> tuple[Units, Measured]:
+def measured(run: Run) -> tuple[Units, RunMoments]:
     """A run in the theory's terms. `UsageError` if it holds anything that is not finite."""
     unit = units(run.config)
     m = run_moments.measured(run, unit)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from lindyn.compare.run_moments import Measured
+from lindyn.compare.run_moments import RunMoments
 from lindyn.theory.hyperparameters import Units
 
 
@@ -26,7 +26,7 @@ class Balance(NamedTuple):
     unexplained: Float[np.ndarray, " times"] | None  # and the exact one's
 
 
-def balance(m: Measured, units: Units, first: int = 0) -> Balance:
+def balance(m: RunMoments, units: Units, first: int = 0) -> Balance:
     """With t = 0 at the record `first`."""
     B = m.weights - m.first_squares / units.alpha_p
     t = m.t - m.t[first]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lindyn import theory
-from lindyn.compare.forecast import Forecast, Observed
+from lindyn.compare.forecast import Forecast, ModeSeries
 from lindyn.phase import portrait
 from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import Portrait
@@ -33,7 +33,7 @@ class Fate(NamedTuple):
     distance: Float[np.ndarray, " modes"]  # to the separatrix, in goals; negative inside
 
 
-def fate(seen: Observed, units: Units, scales: Scales, tau: float) -> Fate:
+def fate(seen: ModeSeries, units: Units, scales: Scales, tau: float) -> Fate:
     """(11)-(12) frozen at a record: its tau, and for the cosine loss its lengths and pull."""
     params, kappa = held(units, scales, tau)
     p, s = seen.p[0], seen.s[0]

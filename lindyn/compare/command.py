@@ -14,7 +14,7 @@ import tyro
 from lindyn import command
 from lindyn.command import UsageError, number
 from lindyn.compare import report
-from lindyn.compare.analysis import FEWEST, answers, begin
+from lindyn.compare.analysis import FEWEST, analyse, begin
 from lindyn.record.reading import load_run
 
 
@@ -52,7 +52,7 @@ def _main(config: Config) -> int:
     command.start()
     with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
         plotting = meanwhile.submit(import_module, "lindyn.plot.runs")
-        found = answers(run, first)
+        found = analyse(run, first)
     told = report.told(found)
     about = command.provenance("compare", config)
     _write(plotting.result(), found, told, about, files)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lindyn import solve
-from lindyn.compare.run_moments import Measured, in_basis
+from lindyn.compare.run_moments import RunMoments, in_basis
 from lindyn.theory import fields, spectra
 from lindyn.theory.hyperparameters import Scales, Units, effective
 from lindyn.theory.states import Correlations, Modes
@@ -24,7 +24,7 @@ FREE = ("rate", "alpha_p", "sigma2")  # that a fit changes, each by a factor
 LEAST = 1e-6  # of the largest eigenvalue: the rounding of float32, below which none is a mode
 
 
-class Observed(NamedTuple):
+class ModeSeries(NamedTuple):
     """Modes in the basis that F and Wp share at one record, the columns of U."""
 
     t: Float[np.ndarray, " times"]  # from the first of these records on
@@ -44,7 +44,7 @@ class Forecast(NamedTuple):
     naive_s: float
 
 
-def observed(m: Measured, first: int, *, basis_of: int | None = None) -> Observed:
+def observed(m: RunMoments, first: int, *, basis_of: int | None = None) -> ModeSeries:
     """The run from its record `first` on, in the basis of that record or of `basis_of`."""
     at = first if basis_of is None else basis_of
     basis = spectra.shared_basis(jnp.asarray(m.F[at]), jnp.asarray(m.Wp[at]))
@@ -53,7 +53,7 @@ def observed(m: Measured, first: int, *, basis_of: int | None = None) -> Observe
     U = U[:, kept]
     later, here = m.at(slice(first, None)), m.at([at])
     s = np.maximum(in_basis(U, later.F), 0)
-    return Observed(
+    return ModeSeries(
         t=later.t - later.t[0],
         p=in_basis(U, later.Wp),
         s=s,
@@ -63,7 +63,7 @@ def observed(m: Measured, first: int, *, basis_of: int | None = None) -> Observe
 
 
 def forecast(
-    seen: Observed, units: Units, scales: Scales, *, window: int, rule: Callable | None = None
+    seen: ModeSeries, units: Units, scales: Scales, *, window: int, rule: Callable | None = None
 ) -> tuple[Forecast, Forecast]:
     """With what the record and the set-up give, and with what is fitted to `window` records.
 
@@ -79,7 +79,7 @@ def forecast(
 
 
 def given(
-    seen: Observed, units: Units, scales: Scales, *, rule: Callable | None = None
+    seen: ModeSeries, units: Units, scales: Scales, *, rule: Callable | None = None
 ) -> Forecast:
     """The first of `forecast` alone, judged on all records."""
     problem = _Problem.of(seen, units, scales, rule)

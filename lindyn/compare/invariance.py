@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from lindyn.compare.run_moments import Measured, eigenvectors, in_basis
+from lindyn.compare.run_moments import RunMoments, eigenvectors, in_basis
 from lindyn.theory.hyperparameters import Units
 
 
@@ -30,7 +30,7 @@ class Invariance(NamedTuple):
     weights: Fit  # Theorem 1, (5): for any data and loss
 
 
-def invariance(m: Measured, units: Units) -> Invariance:
+def invariance(m: RunMoments, units: Units) -> Invariance:
     """Needs a trained predictor, the stop-gradient and one decay for both networks."""
     U = eigenvectors(m.F[-1])
     p2 = in_basis(U, m.squares)

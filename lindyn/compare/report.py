@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lindyn.compare import alignment, collapse, invariance
-from lindyn.compare.analysis import Answers
+from lindyn.compare.analysis import Analysis
 from lindyn.compare.forecast import FREE
 from lindyn.theory import hyperparameters
 
@@ -14,7 +14,7 @@ from lindyn.theory import hyperparameters
 STIFF = "the equations are too stiff to solve"
 
 
-def told(found: Answers) -> dict[str, Any]:
+def told(found: Analysis) -> dict[str, Any]:
     """What JSON holds and the table shows."""
     run, unit = found.run, found.units
     told: dict[str, Any] = {
@@ -128,7 +128,7 @@ def _fate(found):
     return told
 
 
-def record(found: Answers) -> dict[str, np.ndarray]:
+def record(found: Analysis) -> dict[str, np.ndarray]:
     """What the figure is drawn from, as arrays: a run as small as it can be kept."""
     arrays = {"step": found.run.step, "epoch": found.run.epoch, "t": found.measured.t}
     for name in ("invariance", "balance", "alignment", "seen", "given", "fitted", "whole"):

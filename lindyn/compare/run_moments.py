@@ -10,7 +10,7 @@ from lindyn.record.reading import Run
 from lindyn.theory.hyperparameters import Scales, Units
 
 
-class Measured(NamedTuple):
+class RunMoments(NamedTuple):
     """A run in the theory's terms, all with a leading axis of records."""
 
     t: Float[np.ndarray, " times"]  # in units of 1 / (learning rate of the encoder)
@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     steps: Float[np.ndarray, "times d d"] | None  # the balance, by `theorems.after_step`
     source: Float[np.ndarray, "times d d"] | None  # the part of it that no decay is
 
-    def at(self, index) -> "Measured":
+    def at(self, index) -> "RunMoments":
         return jax.tree.map(lambda x: x[index], self)
 
     @property
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
         )
 
 
-def measured(run: Run, units: Units) -> Measured:
+def measured(run: Run, units: Units) -> RunMoments:
     """In float64. Of a linear network W itself says what a batch would only estimate."""
     arrays = {name: np.asarray(x, float) for name, x in run.arrays.items()}
     F, same, cross, power = (arrays[name] for name in ("across", "F", "cross", "power"))
@@ -54,7 +54,7 @@ def measured(run: Run, units: Units) -> Measured:
         turned = np.swapaxes(W, 1, 2)
         F, same, cross = W @ run.X @ turned, W @ both @ turned, Wa @ run.X @ turned
         power = _trace(Wa @ both @ np.swapaxes(Wa, 1, 2))
-    return Measured(
+    return RunMoments(
         t=units.step * run.step.astype(float),
         F=F,
         same=same,

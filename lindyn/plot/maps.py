@@ -65,7 +65,7 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 
 def map_figure(chart, title, note, *, show=False) -> Figure:
-    """A `chart.Chart`; `note` stands below it."""
+    """A `ComputedMap`; `note` stands below it."""
     mpl.rcParams.update(STYLE)
     fig = (_window if show else Figure)(dpi=200)
     ax = fig.add_axes((0, 0, 1, 1))

@@ -21,7 +21,7 @@ LAYERS = ("flow", "fixed_points", "parabola", "separatrix", "basin")
 
 
 def figure(found: Any, title: str, note: str) -> Figure:
-    """Six panels of a `answers.Answers`; where the theory is silent, the reason."""
+    """Six panels of a `compare.analysis.Analysis`; where the theory is silent, the reason."""
     mpl.rcParams.update(STYLE)
     fig = Figure(figsize=(7.2, 5.0), dpi=200, layout="constrained")
     axes = fig.subplots(2, 3).ravel()

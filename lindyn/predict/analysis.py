@@ -19,12 +19,12 @@ from lindyn.predict.network_fates import (
     diverging_rate,
     trial,
 )
-from lindyn.predict.scenario import DEPENDS, DIES, POWERS, Case, arrays
+from lindyn.predict.scenario import DEPENDS, DIES, POWERS, Scenario, arrays
 from lindyn.predict.suggestions import suggestions
 from lindyn.theory import fields, hyperparameters, steps
 
 
-def answer(case: Case) -> dict[str, Any]:
+def answer(case: Scenario) -> dict[str, Any]:
     """The verdict, and all that leads to it."""
     params, told = case.params, case.told
     of_modes = case.trained and case.squared  # (11)-(13), which speak of no other loss
@@ -67,7 +67,7 @@ def answer(case: Case) -> dict[str, Any]:
     }
 
 
-def stable_rate(case: Case, points: list[dict[str, Any]]) -> float | None:
+def stable_rate(case: Scenario, points: list[dict[str, Any]]) -> float | None:
     """The --lr below which steps are stable at the goal, of SGD and the squared loss."""
     if len(points) < 3 or case.told["optimiser"] != "sgd":
         return None
@@ -83,7 +83,7 @@ def _named_rate(case, tried):
     return None if late else rate
 
 
-def certain(case: Case) -> str | None:
+def certain(case: Scenario) -> str | None:
     """What needs no trial: a loss that is least where outputs have collapsed.
 
     Of (1) Theorem 2 and its like. A cosine is 1 for outputs on which both views of everything
@@ -105,7 +105,7 @@ def fails(found: Mapping[str, Any]) -> bool:
     return found["verdict"] == LOSES and 2 * tried["rank"] < tried["modes"]
 
 
-def readings(case: Case) -> dict[str, float]:
+def readings(case: Scenario) -> dict[str, float]:
     """eta_s, were the same weight decay applied in another way."""
     told = case.told
     wd = told["wd"] if told["wd_s"] is None else told["wd_s"]
@@ -116,7 +116,7 @@ def readings(case: Case) -> dict[str, float]:
     }
 
 
-def fixed_points(case: Case) -> list[dict[str, Any]]:
+def fixed_points(case: Scenario) -> list[dict[str, Any]]:
     found = jax.tree.map(np.asarray, _fixed_points(arrays(case.params)))
     return [
         {"name": name, "p": float(p), "s": float(s), "eigenvalues": values, "class": kind}
@@ -132,7 +132,7 @@ def fixed_points(case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def alignment(case: Case) -> dict[str, Any]:
+def alignment(case: Scenario) -> dict[str, Any]:
     """Theorem 3: the least K of (17) along s = p^2/alpha_p, and what would make it positive.
 
     It is eta_p/2 + eta_s - 1/(6a), at p = 1/(3a). Whatever p, K > 0 if alpha_p a s is above

@@ -117,7 +117,7 @@ def predict(config: Config, recorded: Mapping[str, Any]) -> int:
 
     _check(config)
     command.start()
-    case = cases.Case.of({**recorded, **dataclasses.asdict(config)})
+    case = cases.Scenario.of({**recorded, **dataclasses.asdict(config)})
     found = analysis.answer(case)
     found["why"] = wording.why(case, found)
     found["suggestions"] = [wording.change(case, each) for each in found["suggestions"]]

@@ -41,7 +41,7 @@ class Shape(NamedTuple):
     normalisation: str  # of directpred
 
 
-class Setting(NamedTuple):
+class Hyperparameters(NamedTuple):
     """Numbers of one setting, or arrays of many."""
 
     params: Params
@@ -73,7 +73,7 @@ class Outcome(NamedTuple):
 
 def train(
     shape: Shape,
-    settings: Setting,
+    settings: Hyperparameters,
     count: int,
     *,
     batch: int,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lindyn.predict.scenario import DEPENDS, DIES, LIVES, Case
+from lindyn.predict.scenario import DEPENDS, DIES, LIVES, Scenario
 from lindyn.solve import ensemble, fates
 from lindyn.theory import basins
 from lindyn.theory.basins import COLLAPSES, SURVIVES, UNDECIDED
@@ -22,7 +22,7 @@ SIDE, LINE = 22, 500  # of the box of starts, and along p; 512 solves are one pr
 STEPS = 4000  # of a solve; few take more than 1000
 
 
-def box(case: Case) -> dict[str, Any]:
+def box(case: Scenario) -> dict[str, Any]:
     """Shares of starts that die, by solves: of |p| <= p* = 1/a and s <= p*^2/alpha_p."""
     p, s = 1 / case.a, 1 / (case.a**2 * case.params.alpha_p)
     about = {"p": [-p, p], "s": [0.0, s], "tau": _tau(case), "usual_p": NEAR * p}
@@ -41,7 +41,7 @@ def _share(code):
     return float(np.mean(known == COLLAPSES)) if len(known) else math.nan
 
 
-def start(case: Case) -> dict[str, Any]:
+def start(case: Scenario) -> dict[str, Any]:
     """The fate of the mode that starts at p0 and s0, and the edge in p at this s."""
     p, s = given(case)
     low, high = min(-2 / case.a, 2 * p), max(2 / case.a, 2 * p)
@@ -63,7 +63,7 @@ def start(case: Case) -> dict[str, Any]:
     return {**told, "edge_p": edge, "away": away}
 
 
-def escape(case: Case) -> dict[str, Any] | None:
+def escape(case: Scenario) -> dict[str, Any] | None:
     """Steps until p is half of p+*: from the start, or from p+*/10 on the parabola."""
     if case.edge == math.inf:
         return None
@@ -77,7 +77,7 @@ def escape(case: Case) -> dict[str, Any] | None:
     return {"p": p, "s": s, "steps": steps, "in_the_run": None if run is None else steps <= run}
 
 
-def given(case: Case) -> tuple[float, float]:
+def given(case: Scenario) -> tuple[float, float]:
     """p0 and s0."""
     p, s = case.told["p0"], case.told["s0"]
     return p, p**2 / case.params.alpha_p if s is None else s
@@ -88,7 +88,7 @@ def _tau(case):
     return 1.0 if case.told["target"] == "none" or case.told["target_start"] == "copy" else 0.0
 
 
-def solved(cases: list[Case], p: Any, s: Any, half: bool = False) -> tuple[Any, Any]:
+def solved(cases: list[Scenario], p: Any, s: Any, half: bool = False) -> tuple[Any, Any]:
     """Fates, and when they are certain (or p is half of p*), of starts of one case or each."""
     p, s = np.asarray(p, float), np.asarray(s, float)
     moving = cases[0].told["target"] == "ema"

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from lindyn.predict import linear_networks
-from lindyn.predict.linear_networks import Outcome, Setting, Shape
-from lindyn.predict.scenario import DIES, LIVES, TRAINED, Case
+from lindyn.predict.linear_networks import Hyperparameters, Outcome, Shape
+from lindyn.predict.scenario import DIES, LIVES, TRAINED, Scenario
 from lindyn.theory.steps import LARS, Adam, decay_limit
 
 
@@ -49,24 +49,24 @@ class Trial(NamedTuple):
         return LOSES if self.rank < (1 - MOST_LOST) * self.modes else LIVES
 
 
-def trial(case: Case) -> Trial:
+def trial(case: Scenario) -> Trial:
     """Of all starts."""
     return _counted(case, _run(case, shaped(case), placed(case)))
 
 
-def trials(cases: Sequence[Case], starts: int = STARTS) -> list[Trial]:
+def trials(cases: Sequence[Scenario], starts: int = STARTS) -> list[Trial]:
     """Of settings that share all but numbers: one program for all."""
     found = _run(cases[0], shaped(cases[0]), _together(cases), starts=starts)
     each = [Outcome(*(x[:, i] for x in found)) for i in range(len(cases))]
     return [_counted(case, outcome) for case, outcome in zip(cases, each, strict=True)]
 
 
-def kinds(cases: Sequence[Case]) -> list[str]:
+def kinds(cases: Sequence[Scenario]) -> list[str]:
     """What `trials` comes to."""
     return [each.kind for each in trials(cases)]
 
 
-def diverging_rate(case: Case) -> float | None:
+def diverging_rate(case: Scenario) -> float | None:
     """The least --lr, all else the same, at which most starts diverge early; None without one.
 
     The squared loss by trials, in steps of a quarter of a decade. A cosine's gradient holds
@@ -126,7 +126,7 @@ def _counted(case, found):
     return counted(found, case.told["steps"], case.memory, not case.squared)
 
 
-def shaped(case: Case) -> Shape:
+def shaped(case: Scenario) -> Shape:
     told = case.told
     return Shape(
         dim=min(told["dim"], DIM),
@@ -141,13 +141,13 @@ def shaped(case: Case) -> Shape:
     )
 
 
-def placed(case: Case) -> Setting:
+def placed(case: Scenario) -> Hyperparameters:
     """Of SGD, in the units of the case. Adam and LARS do not see the scale of a gradient."""
     told, params = case.told, case.params
     rule = {name: told[name] for name in ("a", "eps", "c", "rho")}
     decoupled = told["decay"] == "decoupled"
     if told["optimiser"] == "sgd":
-        return Setting(params, case.sgd, rule)
+        return Hyperparameters(params, case.sgd, rule)
     of = {"adam": Adam, "lars": LARS}[told["optimiser"]]
     optimiser = of(rate=told["lr"], momentum=told["momentum"], decoupled=decoupled)
     decay = 1 / (case.kappa if not decoupled else optimiser.time / told["lr"])
@@ -158,4 +158,4 @@ def placed(case: Case) -> Setting:
         eta_s=decay * wd_s,
         eta_p=decay * params.alpha_p * wd_p,
     )
-    return Setting(free, optimiser, rule)
+    return Hyperparameters(free, optimiser, rule)

@@ -24,7 +24,7 @@ POWERS = {"directpred": 0.5, "directset": None, "directcopy": 1.0}  # p = (s - c
 TRAINED = ("linear", "two-layer")
 
 
-class Case(NamedTuple):
+class Scenario(NamedTuple):
     """Settings, by the names of config.json and of the command's flags, as parameters."""
 
     told: Mapping[str, Any]
@@ -33,7 +33,7 @@ class Case(NamedTuple):
     kappa: Numbers
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Case":
+    def of(cls, told: Mapping[str, Any]) -> "Scenario":
         """Numbers of `told` may be arrays, for what needs no verdict in words."""
         rate = told["lr"] if told["predictor_lr"] is None else told["predictor_lr"]
         told = {**told, "alpha_p": rate / told["lr"]}
@@ -41,13 +41,13 @@ class Case(NamedTuple):
         params, kappa = effective(found, Scales(excess=told["sigma2"]))
         return cls(told, params, kappa * found.step, kappa)
 
-    def but(self, **changes: Any) -> "Case":
-        return Case.of({**self.told, **changes})
+    def but(self, **changes: Any) -> "Scenario":
+        return Scenario.of({**self.told, **changes})
 
-    def each(self, count: int) -> list["Case"]:
+    def each(self, count: int) -> list["Scenario"]:
         """One case for each entry of its arrays of numbers, `count` of them."""
         wide = {name: np.broadcast_to(x, (count,)).tolist() for name, x in self.told.items()}
-        return [Case.of({name: x[i] for name, x in wide.items()}) for i in range(count)]
+        return [Scenario.of({name: x[i] for name, x in wide.items()}) for i in range(count)]
 
     @property
     def sgd(self) -> SGD:

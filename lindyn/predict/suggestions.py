@@ -12,7 +12,7 @@ from lindyn.predict.network_fates import (
     Trial,
     kinds,
 )
-from lindyn.predict.scenario import LIVES, POWERS, Case
+from lindyn.predict.scenario import LIVES, POWERS, Scenario
 from lindyn.theory.basins import SURVIVES
 
 
@@ -20,7 +20,7 @@ LESS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 1e-3)  # of a number, in the order
 MORE = (2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 
 
-def suggestions(case: Case, found: str, tried: Trial | None) -> list[dict[str, Any]]:
+def suggestions(case: Scenario, found: str, tried: Trial | None) -> list[dict[str, Any]]:
     """Changes of settings, each of which alone turns `found` into `LIVES`."""
     told, changes = case.told, {}
     if found == LIVES:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lindyn.predict.network_fates import DIVERGES, NOISE, STARTS
-from lindyn.predict.scenario import DIES, LIVES, Case
+from lindyn.predict.scenario import DIES, LIVES, Scenario
 from lindyn.theory.cosine import noisy_decay
 
 
@@ -25,7 +25,7 @@ WHY = {
 }
 
 
-def why(case: Case, found: Mapping[str, Any]) -> str:
+def why(case: Scenario, found: Mapping[str, Any]) -> str:
     """The verdict's reason."""
     tried, start = found["trial"], found["start"]
     if tried is None:
@@ -106,7 +106,7 @@ def _of_divergence(case, found):
     return f"steps overshoot: from usual starts they are stable below --lr {rate:.2g}{at_goal}"
 
 
-def change(case: Case, changes: Mapping[str, Any]) -> dict[str, Any]:
+def change(case: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
     """A suggestion as flags, and why."""
     flags = []
     for name, value in changes.items():
@@ -119,7 +119,7 @@ def change(case: Case, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"flags": flags, "why": "; ".join(dict.fromkeys(said))}
 
 
-def rows(case: Case, found: Mapping[str, Any]) -> Iterator[Row]:
+def rows(case: Scenario, found: Mapping[str, Any]) -> Iterator[Row]:
     """What the verdict comes from."""
     params, told, tried = case.params, case.told, found["trial"]
     if tried:

@@ -43,7 +43,7 @@ def pack(tree: PyTree, *more: jax.Array) -> jax.Array:
     return jnp.concatenate(columns).T
 
 
-class Plan(NamedTuple):
+class CompiledProblem(NamedTuple):
     """What is compiled for."""
 
     functions: Any  # field and event without their arrays: leaves and structure
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     quick: bool  # to compile, not to run
 
 
-class Inputs(NamedTuple):
+class SharedInputs(NamedTuple):
     """What all solves share."""
 
     shared: list  # leaves of args

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jaxtyping import ArrayLike, Float, Int, PyTree
 
 from lindyn.solve import scheduler, stepping
-from lindyn.solve.compiled_problem import Inputs, Layout, Plan
+from lindyn.solve.compiled_problem import CompiledProblem, Layout, SharedInputs
 from lindyn.solve.stepping import (
     DIVERGED as DIVERGED,
     EVENT as EVENT,
@@ -145,7 +145,7 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
             "y0 is in float64, and TPUs solve in float32: convert y0 with astype(np.float32),"
             " or run on the processor with JAX_PLATFORMS=cpu"
         )
-    plan = Plan(
+    plan = CompiledProblem(
         functions=(tuple(leaves), structure),
         y=Layout.of(first(problems.y)),
         given=Layout.of(first(problems.given)),
@@ -156,7 +156,7 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
         kernel=True,
         quick=quick,
     )
-    inputs = Inputs(
+    inputs = SharedInputs(
         shared=[number(x) for x in problems.shared],
         arrays=arrays,
         t0=number(t0),

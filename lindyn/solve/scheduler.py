@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from lindyn.solve import stepping, xla_marks
-from lindyn.solve.compiled_problem import Inputs, Plan, pack
+from lindyn.solve.compiled_problem import CompiledProblem, SharedInputs, pack
 from lindyn.solve.stepping import Lanes, Method, Problem, RungeKutta, Taylor
 from lindyn.solve.taylor import Program
 from lindyn.solve.taylor_rules import SHORT, elementwise
@@ -29,11 +29,11 @@ CACHES = 1 << 15, 1 << 19  # bytes in which the coefficients or stages of the la
 SAVES = 4  # that one Taylor step can make
 
 
-class Setting(NamedTuple):
+class TracedProblem(NamedTuple):
     """A field with its method, at trace time."""
 
-    plan: Plan
-    inputs: Inputs
+    plan: CompiledProblem
+    inputs: SharedInputs
     program: Program
     method: Method
     event: Callable | None
@@ -41,7 +41,7 @@ class Setting(NamedTuple):
     platform: str  # of a device, or "registers" in a kernel
 
     @classmethod
-    def of(cls, plan: Plan, inputs: Inputs, dtype) -> "Setting":
+    def of(cls, plan: CompiledProblem, inputs: SharedInputs, dtype) -> "TracedProblem":
         leaves, structure = plan.functions
         field, event = eqx.combine(inputs.arrays, jax.tree.unflatten(structure, leaves))
         one = lambda shape=(): jax.ShapeDtypeStruct(shape, dtype)
@@ -130,7 +130,9 @@ def _whole(plan, inputs, given):
     return jax.tree.unflatten(structure, [next(given) if x else next(shared) for x in differ])
 
 
-def run(plan: Plan, rows: np.ndarray, counts: np.ndarray, inputs: Inputs) -> Any:
+def run(
+    plan: CompiledProblem, rows: np.ndarray, counts: np.ndarray, inputs: SharedInputs
+) -> Any:
     """Rows (devices * chunk, width), of which each device has `counts`, to those of results,
     those of saved states, and how many steps each device has computed."""
     if plan in _NO_KERNEL:
@@ -146,7 +148,7 @@ def run(plan: Plan, rows: np.ndarray, counts: np.ndarray, inputs: Inputs) -> Any
         return run(plan, rows, counts, inputs)
 
 
-_NO_KERNEL: set[Plan] = set()  # that could not be compiled
+_NO_KERNEL: set[CompiledProblem] = set()  # that could not be compiled
 
 
 @functools.cache
@@ -160,7 +162,7 @@ def _tell_of_the_loop(reason):
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(plan: Plan) -> Callable:
+def compiled(plan: CompiledProblem) -> Callable:
     """What `run` calls, for one plan."""
     mesh = Mesh(np.array(plan.devices), ("device",))
     split, same = PartitionSpec("device"), PartitionSpec()
@@ -180,7 +182,7 @@ def compiled(plan: Plan) -> Callable:
 
 @exact_products
 def _device(plan, rows, count, inputs):
-    setting = Setting.of(plan, inputs, rows.dtype)
+    setting = TracedProblem.of(plan, inputs, rows.dtype)
     if _has_kernel(setting):
         from lindyn.solve import pallas_kernel
 

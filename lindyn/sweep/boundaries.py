@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lindyn import theory
-from lindyn.sweep.specification import Cells, Setting
+from lindyn.sweep.specification import Cells, Specification
 from lindyn.theory import fields
 from lindyn.theory.steps import decay_limit, stable_rate
 
@@ -116,7 +116,7 @@ EDGE = Curve("edge of the basin", edge)
 WINDOW = (Curve("aligned from here", window_begins), Curve("critical decay", window_ends))
 
 
-def closed(setting: Setting) -> Closed | None:
+def closed(setting: Specification) -> Closed | None:
     """The closed form that covers this map, if one does."""
     if setting.trainer is not None:
         return _closed_of_steps(setting)
@@ -156,7 +156,7 @@ def _closed_of_steps(setting):
     return Closed("collapses", collapses, (CRITICAL, EDGE, bound))
 
 
-def over(setting: Setting, sign: Callable, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def over(setting: Specification, sign: Callable, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """`sign` at indices along x and y, or between them."""
     cells = jax.tree.map(
         lambda x: np.broadcast_to(np.asarray(x, float), i.shape).ravel(),
@@ -170,7 +170,7 @@ def _each(sign, cells):
     return jax.vmap(sign)(cells)
 
 
-def told(setting: Setting, values: dict[str, np.ndarray]) -> np.ndarray | None:
+def told(setting: Specification, values: dict[str, np.ndarray]) -> np.ndarray | None:
     """The computed map as yes (1) or no (0), 1/2 where it is open; None if it is not one."""
     value, count = values["value"], values["undecided"] + values["failed"]
     if setting.quantity in ("p", "s", "alignment"):
@@ -197,7 +197,7 @@ def _told_of_steps(setting, values):
     return np.where(unknown, np.nan, values["value"] == 1)
 
 
-def agreement(setting: Setting, form: Closed, told: np.ndarray) -> Agreement:
+def agreement(setting: Specification, form: Closed, told: np.ndarray) -> Agreement:
     """`told` has one row for each value of y, as maps have."""
     assert form.holds is not None
     j, i = np.indices(told.shape).astype(float)
@@ -218,7 +218,7 @@ def _steps(told):
     return np.stack([i + 0.5, j], axis=1)
 
 
-def zeros(setting: Setting, sign: Callable, at_cells: np.ndarray) -> np.ndarray:
+def zeros(setting: Specification, sign: Callable, at_cells: np.ndarray) -> np.ndarray:
     """Points (i, j) between neighbours of different sign where `sign` passes through zero.
 
     `at_cells` is what it is at the cells, with a row for each value of y.

@@ -19,7 +19,7 @@ from lindyn.command import UsageError, save, whole
 from lindyn.sweep import flow_maps, summary
 from lindyn.sweep.checkpoints import Chunks
 from lindyn.sweep.estimate import FEW, dry_run
-from lindyn.sweep.flags import asked
+from lindyn.sweep.flags import specification_of
 
 
 Name = Literal[
@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def sweep(config: Config) -> int:
     """Check, compute what is not there yet, write the map, and print the table."""
-    setting = asked(config)
+    setting = specification_of(config)
     if config.show and not import_module("lindyn.plot").can_show():
         raise UsageError("--show: there is no display to open a window on")
     files = command.targets(

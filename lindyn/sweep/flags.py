@@ -6,7 +6,7 @@ from typing import Any
 from lindyn.command import UsageError, interval, number
 from lindyn.predict import command as predict
 from lindyn.predict.network_fates import DIM
-from lindyn.sweep.specification import Axis, Setting
+from lindyn.sweep.specification import Axis, Specification
 
 
 STEPS = ("lr", "momentum", "ema")  # what steps of a trainer have, and a flow has not
@@ -23,7 +23,7 @@ MOST_CELLS, MOST_SOLVES = 20_000_000, 1_000_000_000
 TIMES = {"p": 1e3, "s": 1e3, "alignment-margin": 1e3, "alignment": 20.0}  # the others: 1e6
 
 
-def asked(config: Any) -> Setting:
+def specification_of(config: Any) -> Specification:
     """What the flags of the sweep command ask for; `UsageError` if that makes no map."""
     names = (config.x[0], config.y[0])
     if names[0] == names[1]:
@@ -49,7 +49,7 @@ def asked(config: Any) -> Setting:
     number("--seed", config.seed, 0, 2**31)
     number("--rtol", config.rtol, 1e-12, 1e-2)
     number("--chunk", config.chunk, 1, 1 << 24)
-    return Setting(
+    return Specification(
         quantity=config.quantity,
         x=x,
         y=y,
@@ -64,7 +64,7 @@ def asked(config: Any) -> Setting:
 
 
 def _trainer(config, field, given):
-    """What `Case` is told besides axes; None for a flow."""
+    """What `Scenario` is told besides axes; None for a flow."""
     names = ("loss", "nesterov", "decay", "dim", "batch")
     told: dict[str, Any] = {name: getattr(config, name) for name in names}
     told = {name: value for name, value in told.items() if value not in (None, False)}

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from lindyn import theory
 from lindyn.solve import ensemble, fates
 from lindyn.sweep import step_maps
-from lindyn.sweep.specification import Cells, Setting, wide
+from lindyn.sweep.specification import Cells, Specification, wide
 from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes, Numbers, Params, Plane
 
@@ -21,7 +21,7 @@ TURNS = 8  # of K along a solution; those near a focus never end, and become sma
 LEAST = {False: 1e-14, True: 1e-200}  # of p and log s, or p, w and wa, before rtol counts
 
 
-def compute(setting: Setting, cells: Int[np.ndarray, " cells"]) -> dict[str, np.ndarray]:
+def compute(setting: Specification, cells: Int[np.ndarray, " cells"]) -> dict[str, np.ndarray]:
     """Of the cells with these numbers: "value", and solves "undecided" and "failed".
 
     A value is NaN where that is all of them, and an escape time where the mode collapses. Of
@@ -75,7 +75,7 @@ def _final(setting, field, y0, args, t1, event=None):
     return ensemble.final(field, y0, args, t1, event=event, rtol=setting.rtol, atol=atol)
 
 
-def fates_of(setting: Setting, params: Params, y0: Plane | Modes) -> np.ndarray:
+def fates_of(setting: Specification, params: Params, y0: Plane | Modes) -> np.ndarray:
     """SURVIVES, COLLAPSES, UNDECIDED or FAILED, once it is certain."""
     y0, params = wide(y0, params)
     goal = fates.goals(params)

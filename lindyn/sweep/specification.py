@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from lindyn.predict.scenario import Case
+from lindyn.predict.scenario import Scenario
 from lindyn.theory.states import Numbers, Params
 from lindyn.theory.steps import SGD
 
@@ -42,11 +42,11 @@ class Cells(NamedTuple):
     s: Numbers
     tau: Numbers  # where the target starts
     sgd: SGD | None = None  # whose steps are taken; else it is the flow
-    case: Case | None = None  # a trainer's settings, as arrays
+    case: Scenario | None = None  # a trainer's settings, as arrays
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class Specification:
     """All that a map depends on. Cells are numbered along x, then y."""
 
     quantity: str
@@ -117,4 +117,4 @@ def _case(trainer, at, count):
         "sigma2": at["sigma2"],
         "steps": count,
     }
-    return Case.of(told)
+    return Scenario.of(told)

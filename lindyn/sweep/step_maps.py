@@ -10,7 +10,7 @@ import numpy as np
 
 from lindyn.predict import network_fates
 from lindyn.sweep import boundaries
-from lindyn.sweep.specification import Cells, Setting, wide
+from lindyn.sweep.specification import Cells, Specification, wide
 from lindyn.theory import basins, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes, Plane
@@ -20,7 +20,7 @@ MODES, NETWORKS = 4096, 32  # whose steps are one program's
 HUGE, SMALL, NOTHING = 1e6, 1e-4, 1e-12  # of p* and s*: runs away, has died, has nothing left
 
 
-def modes(setting: Setting, cells: Cells) -> tuple[Modes | Plane, np.ndarray]:
+def modes(setting: Specification, cells: Cells) -> tuple[Modes | Plane, np.ndarray]:
     """What steps have made of one mode in each cell, and its fate, as an integer of `basins`.
 
     One that survives may move without rest.

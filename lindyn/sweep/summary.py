@@ -6,7 +6,7 @@ import numpy as np
 
 from lindyn.sweep import boundaries
 from lindyn.sweep.boundaries import Agreement, Closed
-from lindyn.sweep.specification import Setting
+from lindyn.sweep.specification import Specification
 
 
 FINE = 601  # points a side on which curves are traced
@@ -43,8 +43,8 @@ class Line(NamedTuple):
     points: np.ndarray  # (many, 2), where it passes between neighbouring cells
 
 
-class Chart(NamedTuple):
-    setting: Setting
+class ComputedMap(NamedTuple):
+    setting: Specification
     values: dict[str, np.ndarray]  # of `maps.compute`, with a row for each value of y
     form: Closed | None
     agreement: Agreement | None  # of the map with it, where the map says yes or no
@@ -59,18 +59,18 @@ class Chart(NamedTuple):
         return self.setting.y.at(np.arange(self.setting.y.count))
 
 
-def chart(setting: Setting, values: dict[str, np.ndarray]) -> Chart:
+def chart(setting: Specification, values: dict[str, np.ndarray]) -> ComputedMap:
     """Of the values of all cells."""
     shape = setting.y.count, setting.x.count
     values = {name: x.reshape(shape) for name, x in values.items()}
     form, answers = boundaries.closed(setting), boundaries.told(setting, values)
     if form is None:
-        return Chart(setting, values, None, None, [])
+        return ComputedMap(setting, values, None, None, [])
     compared = None
     if answers is not None and form.holds is not None:
         compared = boundaries.agreement(setting, form, answers)
     lines = [_line(setting, curve) for curve in form.curves]
-    return Chart(setting, values, form, compared, lines)
+    return ComputedMap(setting, values, form, compared, lines)
 
 
 def _line(setting, curve):
@@ -84,7 +84,7 @@ def _line(setting, curve):
     return Line(curve.name, x.at(i), y.at(j), sign, points[np.lexsort(points.T)])
 
 
-def report(chart: Chart) -> dict[str, Any]:
+def report(chart: ComputedMap) -> dict[str, Any]:
     """What there is to say, but for the map itself."""
     setting, values = chart.setting, chart.values
     value = values["value"]
@@ -161,7 +161,7 @@ def _start(setting):
     return p + (", s0" if "s0" in given else ", s0 = p0^2/alpha_p")
 
 
-def title(setting: Setting) -> str:
+def title(setting: Specification) -> str:
     at = f"at $t = {setting.time:.4g}$"
     if setting.trainer is not None:
         at = f"after {setting.time:.0f} steps"
@@ -177,7 +177,7 @@ def title(setting: Setting) -> str:
     }[setting.quantity]
 
 
-def note(setting: Setting) -> str:
+def note(setting: Specification) -> str:
     """The parameters that do not vary, and the start."""
     symbols = SYMBOLS | ({"tau": r"\tau_0"} if setting.moving else {})
     symbols |= {"wd": r"\mathrm{wd}"} if setting.trainer is not None else {}
