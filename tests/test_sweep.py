@@ -268,7 +268,7 @@ def test_no_text_leaves_the_figure(folder):
         config = sweep.dataclasses.replace(preset, x=small[0], y=small[1])
         if name in ("rate", "rank"):
             config = sweep.dataclasses.replace(config, time=60.0)
-        setting = sweep.asked(config)
+        setting = sweep.specification_of(config)
         drawn = summary.chart(setting, flow_maps.compute(setting, np.arange(81)))
         fig = plot.map_figure(drawn, summary.title(setting), summary.note(setting))
         fig.draw_without_rendering()
