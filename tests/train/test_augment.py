@@ -44,7 +44,7 @@ UNLIKELY = 1e-3  # the p-value below which a fixed seed counts as a wrong law
 every_recipe = pytest.mark.parametrize("recipe", EACH.values(), ids=EACH)
 crop = jax.jit(image_operations.crop, static_argnames="size")
 change = {
-    name: jax.jit(getattr(augment, name))
+    name: jax.jit(getattr(image_operations, name))
     for name in ("brightness", "contrast", "saturation", "hue", "jitter")
 }
 blur = jax.jit(image_operations.blur, static_argnames="kernel")

@@ -20,7 +20,7 @@ from lindyn.theory import fields
 from lindyn.theory.states import Correlations, Modes, Params
 
 
-FIGURES = pathlib.Path(__file__).parents[1] / "figures"
+FIGURES = pathlib.Path(__file__).parents[2] / "figures"
 sys.path.append(str(FIGURES))
 make = importlib.import_module("make")
 

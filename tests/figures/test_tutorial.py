@@ -15,7 +15,7 @@ from lindyn.theory import fields, states
 from lindyn.theory.states import Modes, Params
 
 
-FILE = pathlib.Path(__file__).parents[1] / "figures" / "tutorial.ipynb"
+FILE = pathlib.Path(__file__).parents[2] / "figures" / "tutorial.ipynb"
 NOTEBOOK = json.loads(FILE.read_text())
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 CHAPTERS = 12

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 
-BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 card = importlib.import_module("card")
 train_step = importlib.import_module("train_step")

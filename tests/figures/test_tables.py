@@ -23,7 +23,7 @@ try:  # now: it closes the handlers of logging that it meets, and with them what
     import submitit
 except ImportError:
     submitit = None
-FIGURES = pathlib.Path(__file__).parents[1] / "figures"
+FIGURES = pathlib.Path(__file__).parents[2] / "figures"
 sys.path.append(str(FIGURES))
 tables = importlib.import_module("tables")
 plans = importlib.import_module("plans")

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 
-FILE = pathlib.Path(__file__).parents[1] / "benchmarks" / "referee.py"
+FILE = pathlib.Path(__file__).parents[2] / "benchmarks" / "referee.py"
 SLOW = tuple(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, *range(4, 13)))
 
 

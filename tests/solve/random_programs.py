@@ -1,6 +1,6 @@
 """Random fields, solved in a process of their own, since an abort of XLA cannot be caught.
 
-    python tests/random_programs.py 0 400 --marks
+    python tests/solve/random_programs.py 0 400 --marks
 
 Solves the programs 0 to 399, with the marks of `lindyn.xla` or without, and prints two lines
 of JSON for each: its number and text before it is solved, and what came of it after.
