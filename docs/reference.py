@@ -2,8 +2,8 @@
 
     .venv/bin/python docs/reference.py [FOLDER]
 
-FOLDER is docs/reference where none is given; open its index.html. A warning of pdoc is an error,
-and so is a public name of lindyn that has no place in the pages.
+FOLDER is docs/reference where none is given; open its index.html. A warning of pdoc is an
+error, and so is a public name of lindyn that has no place in the pages.
 """
 
 import argparse
@@ -23,13 +23,11 @@ def main():
     default = pathlib.Path(__file__).parent / "reference"
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=default)
     folder = parser.parse_args().folder
-    rooms = [module.name for module in pkgutil.iter_modules(lindyn.__path__)]
+    rooms = [module.name for module in pkgutil.iter_modules(lindyn.__path__) if module.ispkg]
     for name in lindyn.__all__:  # pdoc does not see names that are imported on first use
         setattr(lindyn, name, getattr(lindyn, name))
     lindyn.__all__ = list(dict.fromkeys([*lindyn.__all__, *rooms]))
-    pdoc.render.configure(
-        docformat="markdown", math=True, footer_text=f"lindyn {version('lindyn')}"
-    )
+    pdoc.render.configure(docformat="markdown", footer_text=f"lindyn {version('lindyn')}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # A type of optax that names itself, which no reader of annotations can resolve.
