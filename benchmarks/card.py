@@ -1,23 +1,24 @@
-"""What lindyn comes to on one card, in the few minutes that one has it.
+"""All GPU benchmarks in one run of a few minutes, for a machine that is free only briefly.
 
-    python benchmarks/card.py --pack FOLDER    # before, where there is a network
-    bash benchmarks/card.sh --out DIR          # there; --minutes 9, --arm sgd
-    bash benchmarks/card.sh --tiny             # all of it on two cores, to see that it runs
+    python benchmarks/card.py --pack FOLDER    # beforehand, on a machine with a network
+    bash benchmarks/card.sh --out DIR          # on the GPU machine; --minutes 9, --arm sgd
+    bash benchmarks/card.sh --tiny             # everything on two CPU cores, as a trial
 
-The stages, each in processes of their own and with seconds of its own:
+The stages; each runs in its own processes and has its own time limit:
 
-    facts       the machine and its ceilings (machine.py)
-    kernel      whether the ensemble's kernel is right (gpu.py)
-    ensembles   what a solve costs, from 10^4 to 10^7 of them (gpu.py)
+    facts       the machine and its peak rates (machine.py)
+    kernel      whether the ensemble's kernel is correct (gpu.py)
+    ensembles   time per solve, for 10^4 to 10^7 solves (gpu.py)
     matrices    the matrix flow of many seeds (matrix.py)
-    step        training steps against PyTorch's (train_step.py)
-    arm         as much as fits of a run of the paper's Table 8 at 100 epochs
+    step        training steps, compared with PyTorch's (train_step.py)
+    arm         as much as the time allows of a 100-epoch run of the paper's Table 8
 
-One that fails or runs out of time leaves the others alone, and what it wrote until then stays.
-The folder gets a JSON file for each stage, log.txt with all that they print, and summary.json.
-`--pack` makes .card/ in the checkout: wheels that the machine may lack, and CIFAR-10 from
-FOLDER/tools/cifar10.py and FOLDER/data/cifar10-jpeg.tar.xz; it must travel with the checkout.
-The exit code is 0 if all stages are done, 1 if not, 2 if there is no GPU.
+If a stage fails or runs out of time, the others still run, and what it has written stays.
+The output folder gets a JSON file for each stage, log.txt with everything that the stages
+print, and summary.json. `--pack` creates .card/ in the checkout: Python packages (wheels) that
+the machine may lack, and CIFAR-10 from FOLDER/tools/cifar10.py and
+FOLDER/data/cifar10-jpeg.tar.xz. Copy .card/ along with the checkout. The exit code is 0 if all
+stages succeed, 1 if not, 2 if there is no GPU. One file, since all stages share one time limit.
 """
 
 import argparse
@@ -44,8 +45,8 @@ ROOT = HERE.parent
 PACKED = ROOT / ".card"
 WHEELS = ("tyro", "docstring_parser", "typeguard")
 TRAVELS = "tools/cifar10.py", "data/cifar10-jpeg.tar.xz"
-PAPER = {"directpred": 85.21, "sgd": 84.49}  # per cent, CIFAR-10
-STEPS = (  # network, batch, precision, what else is asked, in the order of their worth
+PAPER = {"directpred": 85.21, "sgd": 84.49}  # the paper's accuracies on CIFAR-10, in percent
+STEPS = (  # network, batch, precision, further flags; the most important ones first
     ("resnet18-32", 512, "bfloat16", ("--parts", "--profile", "3")),
     ("resnet50-224", 64, "bfloat16", ()),
     ("resnet18-32", 128, "bfloat16", ()),
@@ -53,24 +54,24 @@ STEPS = (  # network, batch, precision, what else is asked, in the order of thei
     ("resnet18-32", 512, "float32", ()),
     ("resnet50-224", 64, "float32", ()),
 )
-STOP = 15  # seconds that a run is given to stop in
-LOOK = 10  # seconds between two looks at a run
-LEAST = 5  # seconds that are worth a stage's start
+STOP = 15  # seconds between SIGINT and the kill of the training run
+LOOK = 10  # seconds between two updates of a report
+LEAST = 5  # a stage is not started with fewer seconds left
 
 
 class Stage(NamedTuple):
-    """Commands that run in turn."""
+    """Commands that run one after another, with their time limits in seconds."""
 
-    limit: float  # seconds, of all
-    commands: Callable[[], list]  # asked for when it is their turn
-    each: float = math.inf  # of one
-    stop: float = 0  # before the limit, when SIGINT asks to come to an end
-    fine: tuple = (0,)  # exit codes
-    report: Callable | None = None  # now and then while it runs, and after it
+    limit: float  # of all commands together
+    commands: Callable[[], list]  # called when the stage starts
+    each: float = math.inf  # of one command
+    stop: float = 0  # SIGINT is sent this many seconds before the limit
+    fine: tuple = (0,)  # exit codes of success
+    report: Callable | None = None  # called every LOOK seconds during the stage, and after it
 
 
 class Runner:
-    """Runs stages within the time that is left, and keeps the log and the summary."""
+    """Runs stages within a total time limit, and writes the log and the summary."""
 
     def __init__(self, out, minutes, names, environment=None):
         self.out, self.end = out, time.monotonic() + 60 * minutes
@@ -90,7 +91,7 @@ class Runner:
         return self.end - time.monotonic()
 
     def stage(self, name, stage, reserve=0.0):
-        """One stage, which leaves `reserve` seconds to those that follow."""
+        """Runs one stage, and keeps `reserve` seconds for the stages that follow."""
         begin, limit = time.monotonic(), min(stage.limit, self.left - reserve)
         if limit < LEAST:
             return
@@ -98,22 +99,22 @@ class Runner:
         ends, errors = [], []
         try:
             for command in stage.commands():
-                said = self.log.tell()
+                log_start = self.log.tell()
                 ends.append(self._run(stage, command, begin + limit))
                 if ends[-1] != "done":
-                    errors.append(self._last_line(said))
+                    errors.append(self._last_line(log_start))
             if stage.report is not None:
                 stage.report()
         except Exception as error:
             ends.append("failed")
             errors.append(f"{type(error).__name__}: {error}")
         worst = [x for x in ("failed", "out of time") if x in ends]
-        told = dict(status=(worst or ["done"])[0], seconds=round(time.monotonic() - begin, 1))
+        result = dict(status=(worst or ["done"])[0], seconds=round(time.monotonic() - begin, 1))
         if errors:
-            told["error"] = errors[0][:300]
-        self.summary[name] = told
+            result["error"] = errors[0][:300]
+        self.summary[name] = result
         self._keep()
-        print(f"{name}: {told['status']} after {told['seconds']} s", flush=True)
+        print(f"{name}: {result['status']} after {result['seconds']} s", flush=True)
 
     def _run(self, stage, command, until):
         until = min(until, time.monotonic() + stage.each)
@@ -134,13 +135,13 @@ class Runner:
             ended(process)
 
     def _over(self, process, until, report):
-        """Whether it still runs then."""
+        """Waits until that time. Returns whether the process still runs."""
         while (left := until - time.monotonic()) > 0:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(min(left, LOOK))
                 return False
             if report is not None:
-                with contextlib.suppress(Exception):  # files that are not there yet
+                with contextlib.suppress(Exception):  # its files may not exist yet
                     report()
         return process.poll() is None
 
@@ -159,7 +160,7 @@ class Runner:
 
 
 def started(command, log, environment=None):
-    """A process with a group of its own, so that all of it can be ended."""
+    """Starts a command in its own process group, so that its children can be killed too."""
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -181,11 +182,11 @@ def ended(process):
 
 
 def stages(options, folder, images):
-    """By name. `images` are being unpacked by a process, or None."""
+    """The stages by name. `images` is the process that unpacks the images, or None."""
     script = lambda name, *flags: [sys.executable, str(HERE / f"{name}.py"), *flags]
     into = lambda name: ("--json", str(options.out / f"{name}.json"))
     one = lambda name, *words: lambda: [script(*words, *into(name))]
-    small = (  # the sizes
+    small = (  # flags that set the sizes
         dict(
             facts="--numbers 1000000 --size 128 --least 0.02",
             kernel="--solves 100 --without",
@@ -198,7 +199,7 @@ def stages(options, folder, images):
     sizes = lambda name: small.get(name, "").split()
     only = ("--only", "lindyn", "diffrax-tsit5")
     steps = (("resnet10-32", 16, "float32", STEPS[0][3]),) if options.tiny else STEPS
-    rest = 300.0 if options.tiny else 0.0  # a processor compiles and runs slowly
+    rest = 300.0 if options.tiny else 0.0  # a CPU compiles and runs slowly
     return {
         "facts": Stage(40 + rest, one("facts", "machine", *sizes("facts"))),
         "kernel": Stage(60 + rest, one("kernel", "gpu", "kernel", *sizes("kernel"))),
@@ -233,7 +234,7 @@ def step(network, batch, precision, more, tiny):
 
 
 def arm(options, out, images, unpacked):
-    """The command of a run that starts when its images are there."""
+    """Waits for the images. Returns the command of the training run."""
     data, folder = "cifar10", options.data_dir
     if folder is None and images is not None:
         if images.wait():
@@ -255,10 +256,10 @@ def arm(options, out, images, unpacked):
 
 
 def arm_report(options, run):
-    """arm.json: as far as the run has come, beside the number of the paper."""
+    """Writes arm.json: the progress of the training run, and the accuracy of the paper."""
     config = json.loads((run / "config.json").read_text())
     metrics, judged = lines(run / "metrics.jsonl"), lines(run / "evaluation.jsonl")
-    rates = [each["images_per_second"] for each in metrics[1:]]  # the first compiles
+    rates = [each["images_per_second"] for each in metrics[1:]]  # not the one that compiles
     epochs = metrics[-1]["epoch"] if metrics else 0.0
     last = judged[-1] if judged else {}
     whole = "linear_best" in last and config["epochs"] == 100
@@ -288,11 +289,11 @@ def lines(file):
     return [json.loads(line) for line in file.read_text().split("\n")[:-1]]
 
 
-# What is told at the end
+# The summary that is printed at the end
 
 
 def told(name, found):
-    """A few numbers of a stage, each a short line."""
+    """Yields short lines with the main numbers of a stage."""
     if name == "facts":
         rates = found["teraflops a second"]
         yield f"{found['about']['device']}, {found['gigabytes a second']:.0f} GB/s"
@@ -358,7 +359,7 @@ def show(summary, out):
 
 
 def pack(source):
-    """What the machine may lack, into .card/ of the checkout."""
+    """Copies into .card/ of the checkout what the GPU machine may lack."""
     for folder in ("wheels", "tools", "data"):
         shutil.rmtree(PACKED / folder, ignore_errors=True)
         (PACKED / folder).mkdir(parents=True)
@@ -373,7 +374,7 @@ def pack(source):
 
 
 def unpacking(options, folder, log):
-    """The process that unpacks what `pack` has packed, if it is needed."""
+    """Starts the process that unpacks the images of `pack`; None if they are not needed."""
     tool = PACKED / "tools" / "cifar10.py"
     if "arm" not in options.stages or options.data_dir is not None or not tool.exists():
         return None
@@ -382,12 +383,12 @@ def unpacking(options, folder, log):
 
 
 def environment(folder):
-    """Of all stages: they share compiled programs."""
+    """The environment of all stages, which share a cache of compiled programs."""
     return {"JAX_COMPILATION_CACHE_DIR": str(folder / "programs")} | os.environ
 
 
 def sees_gpu():
-    """Whether JAX does, asked in a process that then lets go of it."""
+    """Whether JAX finds a GPU. Another process asks, so that this one does not hold it."""
     command = [sys.executable, "-c", "import jax; print(jax.devices()[0].platform)"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     return said.stdout.split()[-1:] == ["gpu"]
@@ -410,7 +411,7 @@ def main(argv=None):
 
 
 def run_all(options, folder):
-    """The summary, or None where there is no GPU."""
+    """Runs all stages. Returns the summary, or None if there is no GPU."""
     names, begin = options.stages, time.monotonic()
     if not options.tiny and not sees_gpu():
         return None

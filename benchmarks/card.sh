@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# All that a machine with one card is to be asked, in minutes: see card.py beside this file.
+# Runs all GPU benchmarks on a machine with one GPU, in minutes; see card.py beside this file.
 #     bash benchmarks/card.sh --out DIR
-# PYTHON names another python than python3.
+# The environment variable PYTHON names the interpreter (default: python3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

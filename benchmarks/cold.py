@@ -1,7 +1,7 @@
-"""What a newcomer waits for: `lindyn.phase` from process start to picture, and `--help`.
+"""Start-up times: `lindyn.phase` from process start to picture, and `--help` of each command.
 
-The picture is held against a process that only imports jax, diffrax and pyplot; runs are
-interleaved, since machines drift. `python benchmarks/cold.py --runs 10`
+The time of the picture is compared with a process that only imports jax, diffrax and pyplot.
+Runs are interleaved, since machines drift. `python benchmarks/cold.py --runs 10`
 """
 
 import argparse
@@ -22,7 +22,7 @@ PHASE = ("-m", "lindyn.phase", "--wd", "0.01")
 
 
 def seconds(arguments, folder, cached):
-    """With the programs that an earlier process compiled, or without."""
+    """Time of a process, with or without the programs that an earlier process compiled."""
     cache = {"XDG_CACHE_HOME": folder} if cached else {"JAX_ENABLE_COMPILATION_CACHE": "0"}
     command, environment = [sys.executable, *arguments], {**os.environ, **cache}
     begin = time.perf_counter()
@@ -38,7 +38,7 @@ def main():
     jobs = {"imports": IMPORTS, "phase": PHASE, "phase, cached": PHASE, **helps}
     times = {name: [] for name in jobs}
     with tempfile.TemporaryDirectory() as folder:
-        for name, arguments in jobs.items():  # once, so that files are read and compiled
+        for name, arguments in jobs.items():  # warm-up: fills the caches of files and programs
             seconds(arguments, folder, "cached" in name)
         for _ in range(runs):
             for name, arguments in jobs.items():

@@ -1,27 +1,29 @@
-"""What a solve costs when there are many: `lindyn.ensemble` against what else one could use.
+"""Time per solve of a large ensemble: `lindyn.ensemble` against other libraries.
 
-Random problems of the mode equations (`lindyn.fields.modes`, t in [0, 100], float64). Without
-a section's flag, end states at rtol 1e-8 for each of `--solves`:
+Random initial value problems of the mode equations (`lindyn.fields.modes`, t in [0, 100],
+float64). Without a section's flag: final states at rtol 1e-8, for each size in `--solves`:
 
     python benchmarks/ensemble.py --solves 1000 10000 100000 1000000 --json ensemble.json
     python benchmarks/ensemble.py --saved 200
     python benchmarks/ensemble.py --precision precision.png
     python benchmarks/ensemble.py --growth
 
-Contestants are called in turn; a time is the median of the rounds after a first call that
-compiles. The error is the largest in p, w and wa against scipy's DOP853 at rtol 1e-13, and its
-median, 99th percentile and maximum are over the first lanes, the same for all contestants.
+The contestants are called in turn. A time is the median over the rounds after a first call,
+which compiles. The error of a solve is the largest absolute error in p, w and wa, compared with
+scipy's DOP853 at rtol 1e-13. Its median, 99th percentile and maximum are taken over the first
+`--sample` problems, the same for all contestants. A lane is one problem of the batch.
 
     lindyn        `ensemble.final` on all host devices
-    diffrax       Tsit5 in the best setting found: `ForwardMode`, lanes sorted by the stiffness
-                  at the start, 256 under one vmap, chunks in turn on each of all host devices
+    diffrax       Tsit5 with the best options found: `ForwardMode`, problems sorted by their
+                  initial stiffness, 256 under one vmap, chunks in turn on all host devices
     diffrax-vmap  the same solve under one vmap and jit
-    lsoda         scipy's compiled LSODA, one at a time
+    lsoda         scipy's compiled LSODA, one problem at a time
     torchdiffeq   dopri5, the batch as one system (smaller batches were slower)
     numba         Tsit5 on scalars, prange over lanes
-    numba-lanes   the same step over 64 lanes at once, as vectors; one that ends is replaced
+    numba-lanes   the same step over 64 lanes at once, as vectors; a finished lane is replaced
 
-numba and torchdiffeq are left out where they are not installed.
+numba and torchdiffeq are left out if they are not installed. One file, so that the contestants
+and the problems that they solve can be read together.
 """
 
 import argparse
@@ -46,18 +48,19 @@ from lindyn.theory import fields
 from lindyn.theory.states import Modes, Params
 
 
-CHUNK = 256  # lanes of diffrax under one vmap
-SHARE = 4096  # lanes that a thread of numba-lanes takes at once, at most
+CHUNK = 256  # problems that diffrax solves under one vmap
+SHARE = 4096  # largest number of problems that a thread of numba-lanes takes at once
 NEEDS = {
     "torchdiffeq": "torchdiffeq",
     "numba": "numba",
     "numba-lanes": "numba",
 }
+# Largest number of problems of each slow contestant.
 MOST = {"lsoda": 500, "torchdiffeq": 10_000, "diffrax-vmap": 100_000, "diffrax": 100_000}
 
 
 class Problem(NamedTuple):
-    """Columns are lanes."""
+    """A batch of problems; each column is one problem (a lane)."""
 
     start: np.ndarray  # p, w, wa
     rates: np.ndarray  # alpha_p, beta, eta, sigma2
@@ -85,7 +88,7 @@ def parameters(rates):
 
 
 def reference(problem, ts):
-    """p, w and wa at ts[1:], each (lanes, times)."""
+    """Reference values of p, w and wa at ts[1:]; each has shape (lanes, times)."""
     from scipy.integrate import solve_ivp
 
     ends = []
@@ -97,7 +100,7 @@ def reference(problem, ts):
 
 
 def one_mode(problem, lane):
-    """Start and right-hand side on Python's floats, which are faster than small arrays."""
+    """Initial state and right-hand side. It uses Python floats, faster than small arrays."""
     alpha_p, beta, eta, sigma2 = problem.rates[:, lane].tolist()
     a = 1 + sigma2
 
@@ -113,7 +116,7 @@ def one_mode(problem, lane):
     return problem.start[:, lane], rate
 
 
-# Contestants: the leaves p, w and wa of the end, or of the states at ts[1:], and the steps.
+# Contestants. Each returns p, w and wa, at the end or at ts[1:], and the number of steps.
 
 
 def with_lindyn(problem, rtol, atol, ts=None):
@@ -131,7 +134,7 @@ def final(problem, rtol=1e-8, atol=1e-10):
 
 
 def with_diffrax(problem, rtol, atol, ts=None):
-    """Chunks of lanes that are about as stiff as each other, dealt out to the devices."""
+    """Sorts the problems by stiffness and deals chunks of similar ones out to the devices."""
     lanes = problem.start.shape[1]
     alpha_p, _, _, sigma2 = problem.rates
     order = np.argsort(alpha_p * (1 + sigma2) * problem.start[1] ** 2)
@@ -227,7 +230,7 @@ def with_torchdiffeq(problem, rtol, atol):
 
 def with_numba(problem, rtol, atol, ts=None):
     ends, steps = np.empty_like(problem.start), np.empty(problem.start.shape[1], int)
-    with tsit5.numba.parallel_chunksize(CHUNK):  # handed out as threads become free
+    with tsit5.numba.parallel_chunksize(CHUNK):  # chunks go to threads that become free
         if ts is None:
             tsit5.numba_ends(*problem, rtol, atol, ends, steps)
             return ends, steps
@@ -298,7 +301,7 @@ def saved(names, options):
 
 
 def precision(names, options):
-    """Time against error, rtol from 1e-4 to 1e-11 and atol a hundredth of it."""
+    """Time against error, for rtol from 1e-4 to 1e-11 and atol = rtol / 100."""
     names = [name for name in names if name in DRAWN]
     lanes = 4000
     problem = random(lanes, options.seed)
@@ -341,7 +344,7 @@ def draw(found, names, lanes, file):
 
 
 def growth(options):
-    """lindyn alone: cost per solve as the number grows, and memory in a process of its own."""
+    """Time per solve of lindyn by ensemble size, and memory, measured in its own process."""
     sizes = sorted(options.solves)
     problem = random(sizes[-1], options.seed)
     costs = {lanes: [] for lanes in sizes}
@@ -351,7 +354,7 @@ def growth(options):
             found = per_solve(problem.first(lanes), calls)
             if turn > 0:
                 costs[lanes] += found
-    del problem  # the processes below need the room
+    del problem  # frees memory for the processes below
     found = {}
     for lanes in sizes:
         median = float(np.median(costs[lanes]))
@@ -390,7 +393,7 @@ def per_solve(problem, calls):
 def memory(lanes, seed):
     set_up()
     problem = random(lanes, seed)
-    final(problem.first(min(1000, lanes)))  # what compiling needs
+    final(problem.first(min(1000, lanes)))  # memory for compilation
     before = peak()
     ends = final(problem)
     results = sum(np.asarray(x).nbytes for x in jax.tree.leaves(ends))
@@ -398,7 +401,7 @@ def memory(lanes, seed):
 
 
 def peak():
-    """Bytes; the system counts in KiB, macOS in bytes."""
+    """Peak resident memory in bytes; Linux reports KiB, macOS bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 

@@ -1,11 +1,12 @@
-"""How soon does the explorer's page stand, and how fast does it follow a slider?
+"""Times of the explorer's page: the first draw, and the redraw after a slider moves.
 
     python benchmarks/explorer.py            (pip install -e '.[test]', and a chromium)
 
-First draw: from the start of the navigation to the first picture, file by file in a new
-profile. Redraw: from a slider's input event to the end of the frame that shows it, each slider
-moved `--moves` times; a screen's frame lasts 16.7 ms, and an event waits for the next. Work is
-the part of it that computes and paints.
+First draw: from the start of the navigation to the first picture; the page is loaded from a
+file, each time in a new browser profile. Redraw: from the input event of a slider to the end of
+the frame that shows it; each slider is moved `--moves` times. A frame of the screen lasts
+16.7 ms, and an event waits for the next frame. Work is the part of the redraw time that
+computes and paints.
 """
 
 import argparse

@@ -1,21 +1,22 @@
-"""The ensemble on a GPU: are its kernel's solves right, and what does one cost?
+"""The ensemble on a GPU: correctness of its Pallas kernel, and time per solve.
 
     python benchmarks/gpu.py kernel --json kernel.json
     python benchmarks/gpu.py ensembles --solves 10000 100000 1000000 --json ensembles.json
 
-The workload is that of `ensemble.py`, at rtol 1e-8 in float64 and 1e-5 in float32, atol a
-hundredth of it. `kernel` holds ends, ends with an event and saved states against those that the
-processor finds at rtol 1e-12 in float64, from starts that float32 holds too. `ensembles` takes
-the time of
+The problems are those of `ensemble.py`, at rtol 1e-8 in float64 and 1e-5 in float32, with
+atol = rtol / 100. `kernel` compares final states, final states with an event, and saved states
+with those that the CPU computes at rtol 1e-12 in float64; all initial values and
+parameters are exact in float32. `ensembles` measures the time of
 
     lindyn        from NumPy to NumPy
-    alone         its compiled program, on problems that lie on the card already
-    lindyn-xla    the loop that runs where there is no kernel
-    diffrax-vmap  Tsit5 under one vmap, of a million solves at most
-    processor     lindyn on the processor of this machine, in a process of its own (float64)
+    alone         its compiled program, on problems that are already on the GPU
+    lindyn-xla    the XLA loop that runs if there is no kernel
+    diffrax-vmap  Tsit5 under one vmap, for at most a million solves
+    processor     lindyn on the CPU of this machine, in a separate process (float64)
 
-in turn, except for the second and the last. The arithmetic is what XLA counts in a step, and
-the peak that of the card's vector units.
+All of them except `alone` and `processor` are called in turn. The number of operations is the
+one that XLA counts in a step; the peak is that of the GPU's vector units. Read `ensemble.py`
+first. One file, since both sections share the problems and the contestants.
 """
 
 import argparse
@@ -43,25 +44,25 @@ from lindyn.theory import fields
 from lindyn.theory.states import Modes
 
 
-PEAK = {  # operations a second of the vector units, a fused one counted as two
+PEAK = {  # operations per second of the vector units; a fused multiply-add counts as two
     "H100": {"float64": 33.5e12, "float32": 66.9e12},
     "H200": {"float64": 33.5e12, "float32": 66.9e12},
     "A100": {"float64": 9.7e12, "float32": 19.5e12},
 }
 RTOL = {"float64": 1e-8, "float32": 1e-5}
 MOST = {"diffrax-vmap": 10**6}
-PATIENCE = 3.0  # seconds of a call after which there is no other
+PATIENCE = 3.0  # a contestant whose call takes more seconds is not called again
 TIMES = np.linspace(0.0, END, 11)
 
 
 def event(t, y, params):
-    """1 where the encoder has become small, 2 where it has become large."""
+    """1 if the encoder has become small, 2 if it has become large, else 0."""
     return jnp.where(y.w < 0.1, 1, jnp.where(y.w > 0.9, 2, 0))
 
 
 @contextlib.contextmanager
 def programs(change):
-    """Within it the engine compiles `change(compile, plan)` for a plan."""
+    """Within this context, the scheduler calls `change(compile, plan)` to compile a plan."""
     real = scheduler.compiled
     scheduler.compiled = functools.partial(change, real)
     try:
@@ -106,7 +107,7 @@ CONTESTANTS = {
 
 
 def alone(problem, rtol):
-    """Seconds a solve of the compiled program, on as many problems as one call of it takes."""
+    """Seconds per solve of the compiled program alone, on at most one chunk of problems."""
     kept = []
 
     def keep(compile, plan):
@@ -123,7 +124,7 @@ def alone(problem, rtol):
 
 
 def operations(dtype):
-    """Of one attempt of a step of one solve, as XLA counts them."""
+    """Operations of one attempted step of one solve, as XLA counts them."""
     one = jax.ShapeDtypeStruct((), dtype)
     y, params = Modes(one, one, one), workload.parameters([one] * 4)
     program = Program(fields.modes, one, y, params)
@@ -143,11 +144,11 @@ def operations(dtype):
         return jax.jit(step).lower(*arguments).cost_analysis()["flops"] / solves
 
 
-# Is the kernel right?
+# Section `kernel`: correctness
 
 
 def kernel(options, keep):
-    """Each way of calling, in both precisions, against the processor."""
+    """Compares each way of calling, in both precisions, with the CPU."""
     problem = problems(options)
     exact, found = from_processor(options), {}
     for dtype, rtol in RTOL.items():
@@ -171,7 +172,7 @@ def problems(options):
 
 
 def watched(run):
-    """What it gives, whether a kernel of its own gave it, and the warnings."""
+    """The result of `run`, whether the Pallas kernel computed it, and the warnings."""
     plans, real = [], pallas.run
     traced = lambda *given, **more: plans.append(None) or real(*given, **more)
     pallas.run = traced
@@ -182,7 +183,7 @@ def watched(run):
                 ends = run()
     finally:
         pallas.run = real
-    # It is traced for the last plan, which is another one if the first did not compile.
+    # The kernel is traced for the last plan: if a plan does not compile, another one follows.
     kernel = None in plans and [plan for plan in plans if plan][-1].kernel
     return ends, kernel, sorted({str(each.message) for each in caught})
 
@@ -223,7 +224,7 @@ def show_judged(name, each):
 
 
 def from_processor(options):
-    """The same by a process without the card, as arrays by name."""
+    """The reference values, as arrays by name, from a process that does not use the GPU."""
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "exact.npz"
         command = [sys.executable, __file__, "exact", "--json", str(file)]
@@ -247,11 +248,11 @@ def exact(options):
     np.savez(options.json, **arrays)
 
 
-# What does a solve cost?
+# Section `ensembles`: time per solve
 
 
 def ensembles(options, keep):
-    """Precisions and sizes, small first; the processor after float64."""
+    """Measures both precisions, small sizes first; after float64 also the CPU."""
     problem, found = workload.random(max(options.solves), options.seed), {}
     sample = problem.first(min(options.sample, *options.solves))
     true = [y[:, -1] for y in workload.reference(sample, np.array([0.0, END]))]
@@ -297,7 +298,7 @@ def compare(problem, true, dtype, options):
 
 
 def on_processor(options):
-    """Microseconds a solve of lindyn on the processor of this machine, by size."""
+    """Microseconds per solve of lindyn on the CPU of this machine, by size."""
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "cpu.json")
         command = [sys.executable, os.path.join(os.path.dirname(__file__), "ensemble.py")]
@@ -322,7 +323,7 @@ def main():
     about = timing.facts(("scipy",), card=card, seed=options.seed, solves=options.solves)
     report = {"about": about}
 
-    def keep(found):  # what is there if the time runs out
+    def keep(found):  # called often, in case the time runs out
         if options.json:
             timing.write(options.json, report | {options.section: found})
 

@@ -1,10 +1,11 @@
-"""What is this machine, and what are its ceilings?
+"""Describes this machine and measures its peak rates.
 
     python benchmarks/machine.py --json facts.json
 
-Versions, processor and card, and the best rates that JAX reaches here: bytes read and written a
-second by x + 1 in place, and products of matrices in each precision, on random numbers. float32
-as it is by default, which is TF32 on a card that has it, and exact.
+Prints versions, the processor and the GPU, and the best rates that JAX reaches here: the bytes
+per second that x + 1 in place reads and writes, and the rate of matrix products in each
+precision, on random numbers. float32 is measured with JAX's default precision, which is TF32 on
+a GPU that supports it, and with exact precision.
 """
 
 import argparse
@@ -28,7 +29,7 @@ ASKED = (
     *("name", "driver_version", "memory.total", "power.limit", "clocks.max.sm"),
     *("clocks.max.memory", "pcie.link.gen.max", "mig.mode.current"),
 )
-PRODUCTS = {  # of matrices: type, precision, size over that of --size
+PRODUCTS = {  # matrix products: dtype, precision, divisor of --size
     "bfloat16": ("bfloat16", None, 1),
     "float32": ("float32", None, 1),
     "float32, exact": ("float32", "highest", 1),
@@ -37,7 +38,7 @@ PRODUCTS = {  # of matrices: type, precision, size over that of --size
 
 
 def card():
-    """What nvidia-smi says, where there is one."""
+    """The output of nvidia-smi as a dictionary, or None if it is not installed."""
     if shutil.which("nvidia-smi") is None:
         return None
     command = ["nvidia-smi", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"]
@@ -57,7 +58,7 @@ def processor():
 
 
 def bandwidth(size, least):
-    """Bytes a second that are read and written, of an array of `size` numbers."""
+    """Bytes per second that are read and written, for an array of `size` numbers."""
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     x = jnp.zeros(size, jnp.float32)
 
@@ -70,7 +71,7 @@ def bandwidth(size, least):
 
 
 def product(dtype, precision, n, least):
-    """Operations a second, an addition counted as one as a multiplication is."""
+    """Operations per second of a matrix product; additions and multiplications both count."""
     draw = lambda seed: jax.random.normal(jax.random.key(seed), (n, n), jnp.float32)
     a, b = draw(0).astype(dtype), draw(1).astype(dtype)
     multiply = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))

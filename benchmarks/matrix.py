@@ -1,19 +1,20 @@
-"""The matrix flow `fields.full`, t in [0, 20]: many seeds of small networks, or one large one.
+"""Time per solve of the matrix flow `fields.full`: many small networks, or one large network.
 
-Random networks, and random covariances that all seeds share; float64. Many seeds are solved at
-rtol 1e-8, atol 1e-10; above n = 16 there are fewer of them, as (16 / n)^3:
+t in [0, 20], float64. The networks are random; all seeds share the same random covariances.
+Many seeds are solved at rtol 1e-8, atol 1e-10. Above n = 16 the number of seeds is reduced by
+the factor (16 / n)^3:
 
     python benchmarks/matrix.py --seeds 1000 --size 2 4 8 16 32 64 --json seeds.json
 
     lindyn              `ensemble.final` on all host devices
-    diffrax-tsit5       in the best setting found: `ForwardMode`, seeds dealt out to all host
-    diffrax-dopri8      devices, 256 or fewer at a time under one vmap, from n = 32 on one
-    torchdiffeq         dopri5, the seeds as one system
-    scipy               DOP853, one at a time
+    diffrax-tsit5       with the best options found: `ForwardMode`, seeds dealt out to all host
+    diffrax-dopri8      devices, at most 256 under one vmap, and one at a time from n = 32 on
+    torchdiffeq         dopri5, all seeds as one system
+    scipy               DOP853, one seed at a time
 
-One solve is compared at equal accuracy. Each contestant solves at every `--rtol`, atol a
-hundredth of it, and its time is read off at one error, on the line that is fitted to those
-points in the logarithms of time and error:
+With --single, one solve is compared at equal accuracy. Each contestant solves at every
+`--rtol`, with atol = rtol / 100. A line is fitted to the logarithms of time and error, and the
+time is read from this line at the error `--error`:
 
     python benchmarks/matrix.py --single --size 64 128 256 512 --json single.json
 
@@ -21,9 +22,10 @@ points in the logarithms of time and error:
     lindyn-ensemble     `ensemble.final` with one solve
     diffrax-dopri8, torchdiffeq (dopri8) and scipy (DOP853)
 
-On a GPU, diffrax has all seeds under one vmap. Contestants are called in turn; a time is the
-median of the rounds after a first call that compiles. Errors are the largest over all weights,
-against scipy's DOP853 at rtol 1e-13.
+On a GPU, diffrax has all seeds under one vmap. The contestants are called in turn. A time is
+the median over the rounds after a first call, which compiles. Errors are the largest over all
+weights, compared with scipy's DOP853 at rtol 1e-13. One file, so that the contestants and the
+problems that they solve can be read together.
 """
 
 import argparse
@@ -48,7 +50,7 @@ from lindyn.theory.states import Data, Full, Params
 
 END = 20.0
 FIRST_STEP = 0.01
-FEWER_FROM = 16  # the size from which on there are fewer seeds
+FEWER_FROM = 16  # above this size there are fewer seeds
 RATES = dict(alpha_p=2.0, beta=0.4, eta=0.02)
 PARAMS = Params(**RATES)
 RTOLS = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
@@ -57,7 +59,7 @@ MOST = {"scipy": 20}
 
 
 class Problem(NamedTuple):
-    """Networks, each (seeds, n, n), and the data, (n, n)."""
+    """Networks with shape (seeds, n, n), and covariances of the data with shape (n, n)."""
 
     W: np.ndarray
     Wp: np.ndarray
@@ -84,7 +86,7 @@ def random(seeds, n, seed):
 
 
 def covariance(rng, n):
-    """Positive definite, with eigenvalues of mean 1."""
+    """A random positive definite matrix whose eigenvalues have mean 1."""
     A = rng.normal(size=(n, n))
     X = A @ A.T + 0.1 * np.eye(n)
     return X * n / np.trace(X)
@@ -94,7 +96,7 @@ def shared(data, t, y, params):
     return fields.full(t, y, (params, data))
 
 
-# Contestants: W, Wp and Wa at the end, each (seeds, n, n), and the steps.
+# Contestants. Each returns W, Wp and Wa at the end, (seeds, n, n), and the number of steps.
 
 
 def with_lindyn(problem, rtol, atol):
@@ -148,7 +150,7 @@ def one_of_diffrax(solver):
 
 
 def chunk(n):
-    """Seeds under one vmap, from trials at each size; None is no vmap."""
+    """Number of seeds under one vmap, found by trials at each size; None means no vmap."""
     return min(256, 32_768 // n**3) if n < 32 else None
 
 
@@ -236,7 +238,7 @@ SINGLE = {
 
 
 def many(n, names, options):
-    """By the number of seeds, as they are done."""
+    """Yields the results so far, by the number of seeds."""
     found = {}
     for number in options.seeds:
         seeds = max(1, round(number * min(1.0, (FEWER_FROM / n) ** 3)))
@@ -281,7 +283,7 @@ def single(n, names, options):
 
 
 def at_error(error, errors, times):
-    """The time at this error, on the line fitted to the points in logarithms."""
+    """The time at this error, from a line fitted to the logarithms of time and error."""
     slope, height = np.polyfit(np.log(errors), np.log(times), 1)
     return float(np.exp(height + slope * np.log(error)))
 
@@ -344,7 +346,7 @@ def main():
     for n in options.size:
         for each in compare(n, names, options):
             found[n] = each
-            if options.json:  # what is there if the time runs out
+            if options.json:  # written often, in case the time runs out
                 timing.write(options.json, {"about": about, "sizes": found})
 
 

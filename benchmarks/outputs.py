@@ -1,11 +1,12 @@
-"""Whether two versions of lindyn write the same bytes: every preset, and a run of each kind.
+"""Checks whether two versions of lindyn write the same bytes: presets, and runs of each kind.
 
     python benchmarks/outputs.py make BEFORE --package ../old/lindyn
     python benchmarks/outputs.py make AFTER
     python benchmarks/outputs.py diff BEFORE AFTER
 
-`make` runs the commands in a folder of its own, and goes on where it was stopped. `diff` names
-each file that is missing on one side, or has other bytes, and exits with 1 if there is one.
+`make` runs the commands in the given folder; if it was stopped, the next call continues. `diff`
+names each file that exists on one side only, or whose bytes differ. Its exit code is 1 if there
+is such a file.
 """
 
 import argparse
@@ -46,7 +47,8 @@ WRONG = {
 
 
 def commands():
-    """Name and arguments of all that is run, runs of the trainer before what reads them."""
+    """Names and arguments of all commands; training runs come before the commands that read
+    them."""
     for name, flags in TRAIN.items():
         yield f"train-{name}", f"train {flags} --out runs/{name}"
     for name in TRAIN:
@@ -74,8 +76,8 @@ def make(folder, package):
         "COLUMNS": "100",
     }
     for name, arguments in commands():
-        told = folder / f"{name}.txt"
-        if told.exists():
+        record = folder / f"{name}.txt"
+        if record.exists():
             continue
         module, *rest = arguments.split()
         done = subprocess.run(
@@ -86,12 +88,12 @@ def make(folder, package):
             text=True,
         )
         mistake = done.stderr if done.returncode == 2 else ""
-        told.write_text(f"{done.stdout}{mistake}\nexit code {done.returncode}\n")
+        record.write_text(f"{done.stdout}{mistake}\nexit code {done.returncode}\n")
         print(f"{name}: exit code {done.returncode}", flush=True)
 
 
 def files(folder):
-    """All files by their path, less what tells of time and place."""
+    """All files by relative path, except those that depend on the time and the machine."""
     left_out = {"environment.json", "checkpoints"}
     return {
         str(path.relative_to(folder)): path
@@ -101,7 +103,7 @@ def files(folder):
 
 
 def content(path):
-    """Its bytes, less the time that a check took."""
+    """The bytes of a file, without the durations of checks."""
     return re.sub(rb'"seconds": [^,}]*', b"", path.read_bytes())
 
 

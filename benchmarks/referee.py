@@ -1,14 +1,15 @@
-"""Is `lindyn predict` right? Networks are trained with settings drawn at random.
+"""Tests `lindyn predict` on networks that are trained with random hyperparameters.
 
     python benchmarks/referee.py --count 300 --out benchmarks/results/referee.json
     python benchmarks/referee.py --lattice --out benchmarks/results/lattice.json
 
-Each setting is predicted by what the command calls, and then a linear network is trained with
-it by the trainer's own step, in float32, on Gaussian data. What became of it is read from its
-weights. A prediction is right if it says the same of divergence, of complete collapse and of
-noise, and if as many modes are left as in one of its own starts, give or take one. Settings
-that are done lie beside the result, and a run that was stopped goes on. --lattice takes rates
-and decays in order, for figures/collapse.py.
+For each sampled setting, the functions behind the command make a prediction; then the trainer's
+own step trains a linear network with the same setting, in float32, on Gaussian data. The
+outcome is read from the trained weights. A prediction is right if it agrees on divergence, on
+complete collapse and on noise, and if the number of surviving modes is within one of the range
+over the predicted initial conditions. Finished settings are stored beside the result, so that a
+stopped run can continue. --lattice takes a grid of learning rates and weight decays instead of
+random settings, for figures/collapse.py.
 """
 
 import argparse
@@ -26,14 +27,15 @@ import numpy as np
 
 EXAMPLES = 1024
 FIXED = dict(sigma2=0.3, lr=0.03, ema=0.996, dim=8, inputs=16, steps=4800)
-LATTICE = 10_000  # number of its first setting
+LATTICE = 10_000  # seeds from this number on are settings of the lattice
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 DECAYS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0)
 README = (dict(wd=1.0), dict(wd=0.3), dict(wd=1.0, loss="l2"), dict(wd=0.3, loss="l2"))
 
 
 def drawn(seed: int) -> dict:
-    """One setting, by the names of the predict command's flags. The first are README's."""
+    """The setting with this seed, keyed by the flags of the predict command. The first ones
+    are those of the README."""
     if seed >= LATTICE:
         return lattice()[seed - LATTICE]
     if seed < len(README):
@@ -75,7 +77,7 @@ def drawn(seed: int) -> dict:
 
 
 def lattice() -> list[dict]:
-    """README's network, over loss, rate and decay."""
+    """The network of the README, over loss, learning rate and weight decay."""
     over = itertools.product(("l2", "cosine"), RATES, DECAYS)
     return [{**FIXED, "loss": loss, "lr": lr, "wd": wd} for loss, lr, wd in over]
 
@@ -93,7 +95,7 @@ def predicted(told: dict) -> dict:
 
 
 def observed(told: dict, seed: int, memory: float) -> dict:
-    """From the weights of one trained network."""
+    """Trains one network and counts its modes."""
     import jax
 
     from lindyn.predict import network_fates
@@ -154,7 +156,7 @@ def right(guess: dict, seen: dict) -> bool:
 
 
 def judged(seeds: list[int], path: str) -> None:
-    """Predictions in float64, as the command's, then training in float32, as the trainer's."""
+    """Predicts in float64, as the command does, then trains in float32, as the trainer does."""
     import jax
 
     from lindyn import command
@@ -175,7 +177,7 @@ def judged(seeds: list[int], path: str) -> None:
 
 
 def table(entries: list[dict]) -> str:
-    """Predicted against observed, and every miss."""
+    """A table of predicted against observed outcomes, and a line for every wrong prediction."""
     counts = collections.Counter(
         (each["predicted"]["kind"], each["observed"]["kind"]) for each in entries
     )
@@ -243,7 +245,8 @@ def finish(entries: list[dict], path: pathlib.Path) -> None:
     good = sum(each["right"] for each in entries)
     facts = dict(date=time.strftime("%Y-%m-%d"), processor=machine.processor())
     head = json.dumps(dict(**facts, right=good, of=len(entries)))[:-1]
-    lines = ",\n".join(json.dumps(each) for each in entries)  # a line each, for diffs
+    # One line per setting, so that diffs are readable.
+    lines = ",\n".join(json.dumps(each) for each in entries)
     path.write_text(f'{head}, "settings": [\n{lines}\n]}}\n')
 
 

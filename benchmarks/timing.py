@@ -1,4 +1,7 @@
-"""Contestants timed in turn, so that a machine's drift meets them alike, and tables of it."""
+"""Timing of contestants and tables of the results, shared by the benchmarks.
+
+Contestants are called in turn, so that a drift of the machine affects all of them equally.
+"""
 
 import importlib.util
 import json
@@ -16,16 +19,16 @@ from typing import Any
 import numpy as np
 
 
-REST = 0.05  # seconds between contestants: another library's threads may still be spinning
+REST = 0.05  # seconds between contestants, whose threads may still be spinning
 
 
 @dataclass
 class Timing:
-    """The first call, which compiles, the seconds of later ones, and what the first gave."""
+    """Times of one contestant, in seconds."""
 
-    first: float
-    times: list[float]
-    result: Any
+    first: float  # time of the first call, which compiles
+    times: list[float]  # times of the later calls
+    result: Any  # result of the first call
 
     @property
     def median(self):
@@ -37,9 +40,9 @@ class Timing:
 
 
 def interleaved(jobs, rounds, patience=math.inf):
-    """`Timing` of each of the named functions, all called once and then in turn.
+    """Calls each named function once, then all in turn for some rounds; returns their `Timing`.
 
-    One whose last call took more than `patience` seconds has had its turns.
+    A function whose last call took more than `patience` seconds is not called again.
     """
     timings = {}
     for name, job in jobs.items():
@@ -56,7 +59,7 @@ def interleaved(jobs, rounds, patience=math.inf):
 
 
 def sample(run, wait, count):
-    """Seconds of so many calls, where only the last is waited for."""
+    """Seconds of `count` calls, of which only the last is waited for."""
     begin = time.perf_counter()
     for _ in range(count):
         value = run()
@@ -65,7 +68,7 @@ def sample(run, wait, count):
 
 
 def calls(run, wait, least):
-    """How many calls take `least` seconds together; they are warm after that."""
+    """The number of calls that take `least` seconds together. Also warms the function up."""
     count = 1
     while (seconds := sample(run, wait, count)) < least:
         count = min(1 + math.ceil(1.1 * count * least / seconds), 8 * count)
@@ -73,20 +76,20 @@ def calls(run, wait, least):
 
 
 def per_call(run, wait, least=0.3, samples=5):
-    """Seconds of one call, from samples of `least` seconds or more."""
+    """Seconds per call, one number for each sample of at least `least` seconds."""
     count = calls(run, wait, least)
     return [sample(run, wait, count) / count for _ in range(samples)]
 
 
 def ratio(times, base, scale=1.0):
-    """The median over rounds of this time over another, times `scale`."""
+    """The median over rounds of times / base, multiplied by `scale`."""
     return scale * statistics.median(a / b for a, b in zip(times, base, strict=True))
 
 
 def errors(ends, exact):
-    """For each lane, the first axis, the largest absolute difference in any leaf.
+    """The largest absolute difference in any leaf, for each problem (the first axis).
 
-    Of as many lanes as both have.
+    Only the problems that both `ends` and `exact` have are compared.
     """
     lanes = min(len(ends[0]), len(exact[0]))
     apart = [
@@ -97,9 +100,11 @@ def errors(ends, exact):
 
 
 def compared(jobs, sizes, rounds, exact, patience=math.inf):
-    """Numbers for each contestant that gives the leaves of its ends, and its steps.
+    """Times and errors of each contestant.
 
-    `sizes` says how many solves each does. The ratio is to lindyn, for one solve.
+    A contestant returns the leaves of its final states, and its numbers of steps. `sizes` maps
+    the name of a contestant to its number of solves. The ratio is the time per solve over that
+    of lindyn.
     """
     timings = interleaved(jobs, rounds, patience)
     found = {}
@@ -124,7 +129,7 @@ def compared(jobs, sizes, rounds, exact, patience=math.inf):
 
 
 def show(found, solves, title, unit):
-    """The table of what `compared` gave; `unit` is "us" or "ms"."""
+    """Prints the result of `compared` as a table; `unit` is "us" or "ms"."""
     print(f"\n{title}")
     rows = [(name, *_cells(each, solves, unit)) for name, each in found.items()]
     heads = f"contestant,solves,{unit}/solve,min,max,compile s,steps,error,99 %,max,failed"
@@ -134,7 +139,7 @@ def show(found, solves, title, unit):
 
 
 def cost(found, unit):
-    """Median, least and most time of one solve."""
+    """Median, smallest and largest time per solve."""
     scale = {"us": 1e6, "ms": 1e3}[unit] / found["solves"]
     times = found["seconds"]
     return [scale * x for x in (statistics.median(times), min(times), max(times))]
@@ -153,7 +158,7 @@ def _cells(found, solves, unit):
 
 
 def installed(contestants, needs):
-    """The contestants whose library is there; a line on stderr for each that is not."""
+    """The contestants whose library is installed; stderr gets a line for each other one."""
     there = lambda name: name not in needs or importlib.util.find_spec(needs[name])
     for name in contestants:
         if not there(name):
@@ -162,7 +167,7 @@ def installed(contestants, needs):
 
 
 def facts(libraries, **more):
-    """What the numbers depend on, printed, and as a dictionary."""
+    """Prints the date, the versions and the machine, and returns them as a dictionary."""
     versions = {name: _version(name) for name in ("jax", "diffrax", "numpy", *libraries)}
     found = {
         "date": date.today().isoformat(),
@@ -176,7 +181,7 @@ def facts(libraries, **more):
 
 
 def table(heads, rows):
-    """Columns as wide as they need to be, the first to the left."""
+    """Prints a table; the first column is aligned to the left, the others to the right."""
     rows = [heads, *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
@@ -185,7 +190,7 @@ def table(heads, rows):
 
 
 def write(file, found):
-    """All of it or nothing, whenever the process may be ended."""
+    """Writes a JSON file atomically, since the process may be killed at any time."""
     part = f"{file}.part"
     with open(part, "w") as stream:
         json.dump(found, stream, indent=1)

@@ -1,4 +1,4 @@
-"""What does a training step cost, and where does the time go?
+"""Time of a training step and of its parts, compared with PyTorch.
 
     python benchmarks/train_step.py --parts
     python benchmarks/train_step.py --network resnet18-96 --batch 32
@@ -6,13 +6,15 @@
     python benchmarks/train_step.py --scaling 1 2
     python benchmarks/train_step.py --batch 512 --precision bfloat16 --parts --profile 3
 
-Images a second of a BYOL step: two views, both directions, EMA, SGD with momentum, DirectPred
-or a trained linear predictor. In turn with the same step in PyTorch, eager and compiled, with
-channels last, where torch and torchvision are installed; float32 is TF32 on a card that has it,
-in both. PyTorch is given images that are views already, and `--parts` says what ours take. The
-parts are programs of their own: what they take together differs from the step, which is one. On
-a CPU, JAX has a device for each core, and PyTorch a thread. On a GPU a time is that of as many
-steps as take 0.3 s, of which only the last is waited for, and `--profile` lists its kernels.
+Images per second of a BYOL step: two views, both directions, EMA, SGD with momentum, and
+DirectPred or a trained linear predictor. If torch and torchvision are installed, the same step
+in PyTorch is timed in turn, eager and compiled, with channels last. In both libraries float32
+is TF32 on a GPU that supports it. PyTorch gets images that are already augmented; `--parts`
+shows how long our augmentation takes. Each part is a separate program, so that the sum of the
+parts differs from the time of the step, which is one program. On a CPU, JAX has one device per
+core, and PyTorch one thread per core. On a GPU a sample is as many steps as take 0.3 s, of
+which only the last is waited for, and `--profile` lists the kernels. One file, so that our step
+and PyTorch's can be read side by side.
 """
 
 import argparse
@@ -53,7 +55,7 @@ MOST_KERNELS = 25
 
 
 class Training:
-    """A state that goes on, and images to feed it."""
+    """A training state, its images, and the step that advances it when called."""
 
     def __init__(self, options, devices, **changes):
         self.pixels, self.devices = pixels(options), devices
@@ -71,7 +73,7 @@ class Training:
 
     def __call__(self):
         self.state, self.record = self.advance(self.state, self.images, self.chosen)
-        if self.devices[0].platform == "cpu":  # queued, host devices would hang
+        if self.devices[0].platform == "cpu":  # a queue of steps would hang on host devices
             self.wait()
 
     def wait(self, _=None):
@@ -83,7 +85,7 @@ def pixels(options):
 
 
 def parts(training):
-    """Pieces of the step, each as a program on one device."""
+    """Parts of the step, each as a separate program on one device."""
     config, method = training.config, training.method
     device = training.devices[0]
     local = jax.tree.map(lambda x: jax.device_put(np.asarray(x), device), training.state)
@@ -108,7 +110,7 @@ def parts(training):
 
 
 def passes(training):
-    """The loss of a device's share, and the loss with its gradient."""
+    """The loss for one device's share of the batch, and the loss with its gradient."""
     static, method = training.static, training.method
 
     def loss(params, state, first, second):
@@ -124,7 +126,7 @@ def passes(training):
 
 
 def peak(dtype):
-    """The device's best rate of products of matrices, in GFLOP/s."""
+    """The device's best rate of matrix products, in GFLOP/s."""
     n = 2048 if jax.default_backend() == "cpu" else 8192
     x = jax.random.normal(jax.random.key(0), (n, n), dtype)
     product = jax.jit(jnp.matmul)
@@ -133,7 +135,7 @@ def peak(dtype):
 
 
 def in_pytorch(options, compiled):
-    """The same step in PyTorch, on images that are views already, and how to wait for it."""
+    """The same step in PyTorch, on augmented images, and a function that waits for it."""
     import torch
     import torchvision
     from torch import nn
@@ -194,7 +196,7 @@ def in_pytorch(options, compiled):
 
 
 def flops(options):
-    """Of the convolutions and products of one image, by XLA's own count of a forward pass."""
+    """Operations of a forward pass for one image, as XLA counts them."""
     config = Config(**NETWORKS[options.network], batch=2)
     method = setup.method(config, 10, 10)
     with jax.default_device(jax.devices("cpu")[0]):
@@ -206,10 +208,10 @@ def flops(options):
 
 
 def measured(jobs, rounds, on_gpu):
-    """`timing.Timing` of one call of each of the jobs, which are pairs of run and wait.
+    """The `timing.Timing` of each job; a job is a pair (run, wait).
 
-    On a GPU, eager PyTorch chooses its convolutions first, and what is left compiles side by
-    side. A job that fails says so and leaves the others alone.
+    On a GPU, eager PyTorch runs first and alone, since it then chooses its convolutions; the
+    others compile in parallel. A job that fails is reported and left out.
     """
     first = functools.partial(attempt, jobs)
     order = sorted(jobs, key=lambda name: name != "PyTorch eager")
@@ -230,7 +232,7 @@ def measured(jobs, rounds, on_gpu):
 
 
 def attempt(jobs, name):
-    """Seconds of the first call."""
+    """Seconds of the first call, or None if it fails."""
     try:
         return timing.sample(*jobs[name], 1)
     except Exception as error:
@@ -238,11 +240,11 @@ def attempt(jobs, name):
         return None
 
 
-# Which kernels a step consists of
+# The kernels of a step
 
 
 def profile(training, steps):
-    """The kernels with the most time, all of them together, and how long the GPU waits."""
+    """The kernels that take the most time, their total, and the fraction that the GPU idles."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             for _ in range(steps):
@@ -254,7 +256,10 @@ def profile(training, steps):
 
 
 def kernels(events, steps):
-    """Of the events of a trace, those on streams of a GPU: times a step in milliseconds."""
+    """The kernels in the events of a trace, with times per step in milliseconds.
+
+    Only events on streams of a GPU count. ValueError if there are none.
+    """
     names = {"process_name": {}, "thread_name": {}}
     for event in events:
         if event.get("ph") == "M" and event["name"] in names:
@@ -271,7 +276,7 @@ def kernels(events, steps):
         raise ValueError(f"the trace has no stream of a GPU, but {names['process_name']}")
     spans = sorted((event["ts"], event["ts"] + event["dur"]) for event in run)
     busy, reached = 0.0, spans[0][0]
-    for begin, end in spans:  # streams overlap
+    for begin, end in spans:  # spans of different streams may overlap
         busy += max(0.0, end - max(begin, reached))
         reached = max(reached, end)
     each = {}
@@ -315,7 +320,7 @@ def main():
     for name in timing.installed(options.against, dict.fromkeys(AGAINST, "torchvision")):
         jobs[f"PyTorch {name}"] = in_pytorch(options, compiled=name == "compiled")
     timings = measured(jobs, options.rounds, on_gpu)
-    each = 8 * flops(options) / 1e9  # 4 passes forward, 2 backward of twice the work
+    each = 8 * flops(options) / 1e9  # 4 forward passes, 2 backward ones of twice the work
     best = peak(jnp.bfloat16 if options.precision == "bfloat16" else jnp.float32)
     found = {"about": about} | show(options, timings, each, best)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -336,7 +341,7 @@ def main():
 
 
 def show(options, timings, each, best):
-    """The table of the steps, and its numbers."""
+    """Prints the table of the steps; returns its numbers."""
     base = timings["lindyn"].times if "lindyn" in timings else None
     rows, found = [], {}
     for name, run in timings.items():
@@ -359,7 +364,7 @@ def timed_parts(training, rounds):
 
 
 def keep(options, found):
-    """Beside those of other runs, if they have a --key each."""
+    """Writes the JSON file. With --key, the results of other runs in the file are kept."""
     if not options.json:
         return
     file = pathlib.Path(options.json)
@@ -370,7 +375,7 @@ def keep(options, found):
 
 
 def scaling(options):
-    """The same batch on more and more devices, in processes of their own."""
+    """Times the same batch on different numbers of devices, each in a separate process."""
     for devices in options.scaling:
         own = [f"--network={options.network}", f"--batch={options.batch}", "--against"]
         own += [f"--precision={options.precision}", f"--devices={devices}"]

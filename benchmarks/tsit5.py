@@ -1,8 +1,9 @@
-"""Tsit5 for the mode equations in numba, written as one would for speed alone.
+"""Tsit5 for the mode equations in numba, written for speed only; used by `ensemble.py`.
 
-Coefficients are diffrax's, and so is the control of the step. `ends` and `states` run a lane at
-a time on each thread; `lanes` keeps `LANES` of them side by side, as vectors, and replaces
-those that end. Tuples and inlining keep a lane's state in registers.
+The coefficients and the step size control are those of diffrax. A lane is one problem of the
+batch. `numba_ends` and `numba_states` run one lane at a time on each thread. `numba_lanes`
+advances `LANES` lanes at once, as vectors, and replaces finished lanes. Tuples and inlining
+keep the state of a lane in registers.
 """
 
 import functools
@@ -32,7 +33,7 @@ inlined = functools.partial(compiled, inline="always")
 threaded = numba.njit(parallel=True) if numba else (lambda function: function)
 prange = numba.prange if numba else range
 TABLEAU = dfx.Tsit5.tableau
-ROWS = tuple(  # of the stages, the step and its error
+ROWS = tuple(  # coefficients of the stages, of the step and of its error estimate
     tuple(map(float, np.pad(row, (0, 7 - len(row)))))
     for row in (*TABLEAU.a_lower, TABLEAU.b_error)
 )
@@ -79,7 +80,7 @@ def _square(error, y, after, rtol, atol):
 
 @inlined
 def _step(y, k1, h, q, rtol, atol):
-    """The state after it, the rates of its stages, and the mean square of its error."""
+    """One step: the new state, the rates of the stages, and the mean square of the error."""
     k2 = _rate(_move(ROWS[0], h, y, (k1, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)), q)
     k3 = _rate(_move(ROWS[1], h, y, (k1, k2, ZERO, ZERO, ZERO, ZERO, ZERO)), q)
     k4 = _rate(_move(ROWS[2], h, y, (k1, k2, k3, ZERO, ZERO, ZERO, ZERO)), q)
@@ -97,7 +98,7 @@ def _step(y, k1, h, q, rtol, atol):
 
 @inlined
 def _clipped(factor, error):
-    """diffrax's `PIDController`: at most 10, and 0.9 after a step that was rejected."""
+    """diffrax's bounds: 1 to 10 after an accepted step, 0.2 to 0.9 after a rejected one."""
     low, high = (1.0, 10.0) if error < 1 else (0.2, 0.9)
     return min(max(factor, low), high)
 
@@ -109,7 +110,7 @@ def _factor(error):
 
 @inlined
 def _factor_of_roots(error):
-    """error^(-3/32) for error^(-1/10): square roots are vector instructions, powers not."""
+    """error^(-3/32) in place of error^(-1/10), since square roots are vector instructions."""
     root = np.sqrt(np.sqrt(np.sqrt(np.sqrt(error + 1e-300))))
     return _clipped(0.9 / (root * np.sqrt(root)), error)
 
@@ -174,7 +175,7 @@ def _powers(c, x):
 
 
 def interpolant():
-    """Coefficients of x, ..., x^4 for the rates of the 7 stages, from diffrax's own."""
+    """Coefficients of x, ..., x^4 of the interpolant for the 7 stages, taken from diffrax."""
     zero, x = jnp.zeros(7), np.array([0.25, 0.5, 0.75, 1.0])
     within = dfx.Tsit5.interpolation_cls(t0=0.0, t1=1.0, y0=zero, y1=zero, k=jnp.eye(7))
     values = np.stack([within.evaluate(each) for each in x])
@@ -193,7 +194,8 @@ def numba_states(start, rates, rtol, atol, ts, powers, states, steps):
         _numba_saved(start, rates, lane, rtol, atol, ts, powers, states, steps)
 
 
-# Rows of numba-lanes: t, h, the state, its rate, alpha_p, beta, eta, 1 + sigma2, error, steps.
+# Rows of the array `s` of numba-lanes: t, h, state (3), rate (3), alpha_p, beta, eta,
+# 1 + sigma2, error, steps.
 
 
 @compiled
@@ -229,7 +231,7 @@ def _begin(s, i, start, rates, lane):
 
 @compiled
 def _numba_share(start, rates, lane, stop, rtol, atol, ends, steps):
-    """Lanes from `lane` to `stop`."""
+    """Solves the problems from `lane` to `stop`."""
     s, held = np.zeros((14, LANES)), np.full(LANES, -1)
     s[0] = END
     going = True

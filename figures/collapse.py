@@ -1,10 +1,11 @@
-"""Which settings collapse: modes that are left, over learning rate and decay, by the loss.
+"""Which hyperparameters collapse: surviving modes over learning rate and weight decay.
 
-Not in the paper. The maps are `lindyn sweep --quantity rank`: linear networks under SGD with an
-EMA, their modes counted. A circle is a network that was trained with these settings by the
-trainer's own step, from the record of benchmarks/referee.py --lattice, in the same colours.
-Lines are closed forms: the critical decay, the rate from which on the goal is unstable, and
-that from which on decay alone overshoots.
+Not in the paper. One map for each loss. The maps are those of `lindyn sweep --quantity rank`:
+linear networks trained by SGD with an EMA target, whose surviving modes are counted. A circle
+is a network that the trainer's own step trained with these hyperparameters, in the same
+colours; the circles come from the record of benchmarks/referee.py --lattice. The lines are
+closed forms: the critical decay, the learning rate above which the goal is unstable, and the
+learning rate above which weight decay alone overshoots.
 """
 
 import dataclasses
@@ -30,11 +31,11 @@ TITLES = {"l2": "squared loss", "cosine": "cosine loss"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Specification:
+class Setting:
     lr: tuple[float, float, int] = (0.001, 30.0, 32)
     wd: tuple[float, float, int] = (3e-4, 10.0, 26)
     steps: int = 4800
-    networks: int = 4  # in each cell
+    networks: int = 4  # sampled networks per cell
     momentum: float = 0.9
     ema: float = 0.996
     sigma2: float = 0.3
@@ -42,10 +43,10 @@ class Specification:
     batch: int = 128
 
 
-QUICK = Specification(lr=(0.001, 30.0, 8), wd=(3e-4, 10.0, 6), steps=300, networks=2)
+QUICK = Setting(lr=(0.001, 30.0, 8), wd=(3e-4, 10.0, 6), steps=300, networks=2)
 
 
-def compute(setting: Specification) -> dict[str, ComputedMap]:
+def compute(setting: Setting) -> dict[str, ComputedMap]:
     return {loss: _map(setting, loss) for loss in TITLES}
 
 
@@ -69,7 +70,7 @@ def _map(setting, loss):
     return summary.chart(asked, flow_maps.compute(asked, np.arange(asked.cells)))
 
 
-def draw(setting: Specification, drawn: dict[str, ComputedMap]) -> Figure:
+def draw(setting: Setting, drawn: dict[str, ComputedMap]) -> Figure:
     fig, axes = drawing.page(1, 2, tall=2.7, gap=0.5, foot=0.82, right=0.72)
     handles: dict[str, Any] = {}
     for ax, (loss, found) in zip(axes[0], drawn.items(), strict=True):
@@ -109,7 +110,7 @@ def _trained(ax, loss, colours, norm):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return drawing.run(__file__, (Specification(), QUICK), compute, draw, argv)
+    return drawing.run(__file__, (Setting(), QUICK), compute, draw, argv)
 
 
 if __name__ == "__main__":

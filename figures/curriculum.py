@@ -1,10 +1,10 @@
-"""The EMA as a curriculum, still and moving (a GIF beside the PNG).
+"""The EMA target as a curriculum, as a picture (PNG) and as an animation (GIF beside it).
 
-The paper says so in words (its observation 8). Modes on the parabola s = p^2 / alpha_p, once
-with a target that follows from zero, (13), and once with tau = 1 from the start. Look at the
-blue area, where a mode's eigenvalue of K is negative: without EMA every mode has to cross it,
-and misalignment grows; with a slow EMA tau rises along its edge. Its price is the brown area,
-whose modes collapse, and the time.
+The paper states this in words (its observation 8). The modes lie on the parabola
+s = p^2 / alpha_p. One set has an EMA target that starts at zero and follows (13); the other has
+tau = 1 from the start. Look at the blue area, where the mode's eigenvalue of K is negative.
+Without the EMA every mode has to cross this area, and misalignment grows; with a slow EMA, tau
+rises along its edge. The price of the EMA is the brown area, in which modes collapse, and time.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Setting:
     alpha_p: float = 1.0
     sigma2: float = 0.0
     time: float = 60.0
-    frames: int = 75  # of the GIF, each `every` points apart
+    frames: int = 75  # frames of the GIF, `every` time points apart
     every: int = 4
 
 
@@ -42,19 +42,19 @@ QUICK = Setting(frames=2, every=100)
 
 
 class Course(NamedTuple):
-    """Arrays have axes (mode, time)."""
+    """Trajectories of the modes. Arrays have axes (mode, time), except `apart`."""
 
     p: np.ndarray
     tau: np.ndarray
     K: np.ndarray
-    apart: np.ndarray  # (time,): the largest entry of [F, Wp], over its start
+    apart: np.ndarray  # (time,): largest entry of [F, Wp], relative to its initial value
 
 
 class Courses(NamedTuple):
     ts: np.ndarray
     ema: Course
     fixed: Course  # tau = 1
-    basin: np.ndarray  # (points, 2): (p, tau), left of which modes with an EMA collapse
+    basin: np.ndarray  # (points, 2): curve (p, tau); left of it, modes with an EMA collapse
 
 
 def compute(setting: Setting) -> Courses:
@@ -81,20 +81,20 @@ WINDOW = Window((0.0, 1.1), (0.0, 1.1))
 def _course(params, ts, p, tau):
     K = margin(params, p, tau)
     steps = np.diff(ts) * (K[:, 1:] + K[:, :-1]) / 2
-    grown = -np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)  # -int K dt of each mode
+    grown = -np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)  # -int K dt, for each mode
     pairs = [(i, j) for i in range(len(p)) for j in range(i)]
     apart = np.max([np.exp(grown[i] + grown[j]) for i, j in pairs], axis=0)  # (9)
     return Course(p, tau, K, apart)
 
 
 def margin(params: Params, p: np.ndarray, tau: np.ndarray) -> np.ndarray:
-    """The eigenvalue of K of a mode on the parabola."""
+    """The eigenvalue of K that belongs to a mode on the parabola."""
     here = Params(alpha_p=params.alpha_p, eta=params.eta_s, sigma2=params.sigma2, tau=tau)
     return np.asarray(theory.alignment_margin(p, p**2 / params.alpha_p, here))
 
 
 def draw(setting: Setting, found: Courses, until: int) -> Figure:
-    """As far as time number `until`."""
+    """The picture with the trajectories up to the time of index `until`."""
     fig, axes = drawing.page(2, 2, tall=1.2, gap=0.6, head=0.12, between=0.2, foot=0.7)
     plane, (top, bottom) = axes[0, 0], axes[:, 1]
     low, high = axes[1, 0].get_position(), plane.get_position()

@@ -1,7 +1,9 @@
-"""What the figures share: their command line, panels on a page, and files that say how.
+"""Shared by all figure scripts: command line, page layout, and saving with metadata.
 
-A script has a frozen `Setting` of its parameters, `compute(setting)` for the arrays and
-`draw(setting, arrays)` for the picture.
+Each script defines a frozen dataclass of its parameters (usually `Setting`), a function
+`compute(setting)` that returns the arrays, and a function `draw(setting, arrays)` that returns
+the figure. `run` below calls them. The comment "ours" marks a value that we chose, since the
+paper does not state it.
 """
 
 import argparse
@@ -24,14 +26,14 @@ from matplotlib.lines import Line2D
 from lindyn import command, plot
 
 
-SCALE = (plot.BLUE, plot.GREEN, plot.ORANGE, plot.RED)  # values of a parameter, in order
+SCALE = (plot.BLUE, plot.GREEN, plot.ORANGE, plot.RED)  # colours of ordered values
 WIDTH, LEFT, RIGHT = 7.2, 0.55, 0.12  # inches
 
 
 class Asked(NamedTuple):
     quick: bool
     out: pathlib.Path
-    command: str  # that draws the same picture
+    command: str  # the command that draws the same picture
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
     draw: Callable[..., Figure],
     argv: Sequence[str] | None,
 ) -> int:
-    """The whole of a script: `settings` are the full one and that of --quick."""
+    """Runs a whole script; `settings` are the full parameters and those of --quick."""
     asked = ask(file, argv)
     setting = settings[asked.quick]
     save(draw(setting, compute(setting)), asked, setting)
@@ -49,7 +51,7 @@ def run(
 
 
 def ask(file: str, argv: Sequence[str] | None) -> Asked:
-    """Parse the command line of the script `file`, and make JAX ready."""
+    """Parses the command line of the script `file` and configures JAX."""
     script = pathlib.Path(file)
     parser = argparse.ArgumentParser(prog=f"python figures/{script.name}")
     parser.add_argument("--quick", action="store_true", help="a rougher picture in seconds")
@@ -58,14 +60,15 @@ def ask(file: str, argv: Sequence[str] | None) -> Asked:
     if given.out.suffix != ".png":
         parser.error(f"--out {given.out}: must end in .png")
     command.start()
-    with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices that it has
+    with contextlib.suppress(RuntimeError):  # raised if JAX has already started its devices
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     words = ["python", f"figures/{script.name}", *["--quick"] * given.quick]
     return Asked(given.quick, given.out, shlex.join(words))
 
 
 def save(fig: Figure, asked: Asked, setting: Any) -> None:
-    """The same bytes each time, with what redraws them."""
+    """Saves the figure. Its metadata names the command that redraws it, and the bytes are the
+    same each time."""
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(asked.out, metadata=about(asked, setting))
     print(asked.out)
@@ -91,9 +94,10 @@ def page(
     left: float = LEFT,
     right: float = RIGHT,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure as wide as a page, and its axes (rows, columns). Lengths are inches.
+    """A figure of page width, and its axes as an array (rows, columns). Lengths are in inches.
 
-    `head` is above each row, `between` below each but the last, `foot` below that.
+    `head` is the space above each row, `between` the space below each row except the last, and
+    `foot` the space below the last row.
     """
     mpl.rcParams.update(plot.STYLE)
     wide = (WIDTH - left - right - gap * (columns - 1)) / columns
@@ -109,12 +113,12 @@ def page(
 
 
 def note(fig: Figure, text: str) -> None:
-    """What is held fixed, at the foot of the page."""
+    """Writes the fixed parameters at the foot of the page."""
     fig.text(0.5, 0.07 / fig.get_figheight(), text, ha="center", fontsize=7.5, color=plot.INK)
 
 
 def legend(fig: Figure, handles: dict[str, Any], columns: int | None = None) -> None:
-    """Above the note."""
+    """Draws the legend above the note."""
     fig.legend(
         handles=[*handles.values()],
         labels=[*handles],
@@ -131,12 +135,15 @@ def legend(fig: Figure, handles: dict[str, Any], columns: int | None = None) -> 
 
 
 def line(color: Any = plot.INK, **how: Any) -> Line2D:
-    """A handle for a legend, in the words of `Axes.plot`."""
+    """A legend handle; `how` are keyword arguments as for `Axes.plot`."""
     return Line2D([], [], **{"color": color, "lw": 1.3, **how})
 
 
 def band(ax: Any, ts: np.ndarray, runs: np.ndarray, color: str, *, log=False, **how: Any):
-    """The mean over runs, (run, time), and one standard deviation about it; of logarithms."""
+    """Draws the mean over runs and a band of one standard deviation around it.
+
+    `runs` has axes (run, time). With `log`, mean and deviation are those of the logarithms.
+    """
     into, back = (np.log, np.exp) if log else (_same, _same)
     mean, spread = into(runs).mean(axis=0), into(runs).std(axis=0)
     edges = back(mean - spread), back(mean + spread)

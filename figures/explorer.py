@@ -1,9 +1,9 @@
-"""The explorer's page as a picture, taken in a browser.
+"""A screenshot of the explorer's page, taken in a browser.
 
     python figures/explorer.py [--out figures/explorer.png]
 
-Needs `pip install -e '.[test]'` and Chromium. Its bytes depend on the browser and its fonts,
-so that `make.py` leaves it out.
+Needs `pip install -e '.[test]'` and Chromium. The bytes of the picture depend on the browser
+and its fonts, so `make.py` does not draw it.
 """
 
 import argparse

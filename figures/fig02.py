@@ -1,8 +1,8 @@
 """Fig. 2: a real BYOL run, without and with a symmetrised predictor.
 
 The paper's claim: the eigenvalues of F and of Wp grow together, the eigenvectors of F become
-those of Wp (cosine to 1), and a Wp that is free becomes more symmetric by itself. The paper's
-run is on STL-10 for 100 epochs; ours is small.
+eigenvectors of Wp (their cosine tends to 1), and an unconstrained Wp becomes more symmetric by
+itself. The paper's run is on STL-10 for 100 epochs; ours is small.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from lindyn import plot
 @dataclasses.dataclass(frozen=True)
 class Setting:
     runs: tuple[str, str] = ("sgd-linear", "sym")
-    modes: int = 12  # drawn, evenly among all
+    modes: int = 12  # number of modes drawn, evenly spaced among all
 
 
 QUICK = Setting()

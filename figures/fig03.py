@@ -1,9 +1,10 @@
-"""Fig. 3: phase portraits of a mode, (11)-(12), without, with weak and with strong decay.
+"""Fig. 3: phase portraits of a mode, (11)-(12), with no, weak and strong weight decay.
 
 The paper's claim: without decay there are two lines of fixed points, s = 0 and
-p = tau / (1 + sigma2); weak decay leaves a goal, an edge and the collapsed point, all on the
-parabola s = p^2 / alpha_p, to which the flow converges; strong decay leaves collapse alone.
-Look at the shaded basin of collapse, which is smallest for weak decay.
+p = tau / (1 + sigma2). With weak decay three fixed points remain: the goal, the edge (a saddle)
+and the collapsed point. All three lie on the parabola s = p^2 / alpha_p, to which the flow
+converges. With strong decay only the collapsed point remains. Look at the shaded basin of
+collapse, which is smallest for weak decay.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ class Setting:
     sigma2: float = 0.0  # ours
     p_range: tuple[float, float] = (-0.5, 1.5)  # ours
     s_range: tuple[float, float] = (0.0, 1.6)  # ours
-    grid: int = 16  # flow lines from as many places a side
+    grid: int = 16  # flow lines start from a grid of this many points per side
 
 
 QUICK = Setting(grid=6)

@@ -1,8 +1,8 @@
-"""Fig. 4: the flow (16) on the parabola s = p^2 / alpha_p, and where it rests.
+"""Fig. 4: the flow (16) on the parabola s = p^2 / alpha_p, and its fixed points.
 
-The paper's claim: with weak decay p = 0 becomes stable, an unstable point p-* bounds its
-basin and a stable one p+* is the goal; with strong decay p = 0 alone is left. Look at the
-zeros of the curve, and at the inset, without which p-* would hide behind p = 0.
+The paper's claim: with weak decay p = 0 becomes stable, the unstable fixed point p-* bounds its
+basin of attraction, and the stable fixed point p+* is the goal. With strong decay only p = 0 is
+left. Look at the zeros of the curve, and at the inset, which separates p-* from p = 0.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Setting:
     tau: float = 1.0
     sigma2: float = 0.0  # ours
     p_range: tuple[float, float] = (-0.5, 1.3)  # ours
-    near_zero: tuple[float, float] = (-0.01, 0.025)  # of the inset
+    near_zero: tuple[float, float] = (-0.01, 0.025)  # p range of the inset
 
 
 QUICK = Setting()
@@ -31,7 +31,7 @@ TITLES = ("no decay", "weak decay", "strong decay")
 
 
 def compute(setting: Setting) -> list[Line]:
-    """A line for each decay, and the weak one again near p = 0."""
+    """The flow for each decay, and for the weak decay again near p = 0 (the inset)."""
     params = [Params(eta=eta, tau=setting.tau, sigma2=setting.sigma2) for eta in setting.etas]
     lines = [portrait.line(each, setting.p_range) for each in params]
     return [*lines, portrait.line(params[1], setting.near_zero)]

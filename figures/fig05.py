@@ -1,8 +1,9 @@
-"""Fig. 5: decoupled modes (11)-(13) in time, from a target at zero.
+"""Fig. 5: decoupled modes (11)-(13) over time, with a target that starts at zero.
 
-The paper's claim: weight decay eta and a slow target (small beta) both keep the eigenvalue of
-K, and so alignment, positive; too much of either costs modes or time. Top row: eta varies;
-bottom row: beta. Look at where the first column dips below zero, and how late p and tau rise.
+The paper's claim: weight decay eta and a slow target (small beta) both keep the eigenvalue of K
+positive, and so keep alignment; too much of either loses modes or costs time. Top row: eta
+varies; bottom row: beta varies. Look at where the first column falls below zero, and at how
+late p and tau rise.
 """
 
 import dataclasses
@@ -23,9 +24,9 @@ from lindyn.theory.states import Modes, Params
 class Setting:
     eta: float = 0.04
     beta: float = 0.4
-    etas: tuple[float, ...] = (0.0, 0.04, 0.1, 0.2)  # ours, but for 0.04
-    betas: tuple[float, ...] = (0.04, 0.1, 0.4, 4.0)  # ours, but for 0.4
-    p0: tuple[float, ...] = (0.5, 0.3, 0.1)  # ours, a mode each
+    etas: tuple[float, ...] = (0.0, 0.04, 0.1, 0.2)  # ours, except 0.04
+    betas: tuple[float, ...] = (0.04, 0.1, 0.4, 4.0)  # ours, except 0.4
+    p0: tuple[float, ...] = (0.5, 0.3, 0.1)  # ours, one value per mode
     s0: float = 0.1  # ours
     tau0: float = 0.0
     alpha_p: float = 1.0  # ours
@@ -39,9 +40,9 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 
 class Row(NamedTuple):
-    """A sweep: arrays have axes (value, mode, time)."""
+    """Trajectories for several values of a parameter; arrays have axes (value, mode, time)."""
 
-    K: np.ndarray  # its eigenvalue of this mode
+    K: np.ndarray  # the eigenvalue of K that belongs to the mode
     p: np.ndarray
     s: np.ndarray
     tau: np.ndarray
@@ -113,7 +114,7 @@ def _draw_row(setting, across, row, ts):
 
 
 def _head(fig, top, held, name, values):
-    """What is held in a row, and the values in their colours."""
+    """Writes the fixed parameter above a row, and the varied one with a colour per value."""
     height = top + 0.25 / fig.get_figheight()
     words = [(held + ",", plot.INK)]
     words += [

@@ -1,8 +1,8 @@
-"""Fig. 6: accuracy against alpha_p, Wp symmetrised and no EMA.
+"""Fig. 6: accuracy against alpha_p, with a symmetrised Wp and no EMA.
 
-The paper's claim: alpha_p > 1 makes up for the missing EMA. The paper's runs are 100 epochs
-with 5 seeds, and its accuracy that of a linear classifier; ours is of nearest neighbours
-after 24 epochs, one seed.
+The paper's claim: alpha_p > 1 compensates for the missing EMA. The paper trains for 100 epochs
+with 5 seeds and reports the accuracy of a linear classifier; we train for 24 epochs with one
+seed and report the accuracy of nearest neighbours.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from lindyn import plot
 class Setting:
     alphas: tuple[float, ...] = (1.0, 4.0, 16.0, 64.0)
     runs: tuple[str, ...] = ("sym-no-ema-24", "alpha4-24", "alpha16-24", "alpha64-24")
-    with_ema: str = "sym-24"  # at alpha_p = 1
+    with_ema: str = "sym-24"  # the run with EMA, at alpha_p = 1
 
 
 QUICK = Setting()
@@ -29,11 +29,11 @@ BESIDE: Any = dict(textcoords="offset points", va="center")
 
 
 def compute(setting: Setting) -> dict[str, np.ndarray]:
-    """kNN accuracy at the end, untrained, and what the outputs' rank has become."""
+    """kNN accuracy before training and at the end, and the final rank of the outputs."""
     names = (*setting.runs, setting.with_ema)
-    runs, told = map(records.arrays, names), map(records.answers, names)
+    runs, answers = map(records.arrays, names), map(records.answers, names)
     knn = np.array([run["evaluation_knn"][[0, -1]] for run in runs])
-    rank = np.array([each["fate"]["observed"]["rank"] for each in told])
+    rank = np.array([each["fate"]["observed"]["rank"] for each in answers])
     return dict(untrained=knn[:, 0], knn=knn[:, 1], rank=rank)
 
 

@@ -1,8 +1,9 @@
-"""Fig. 7: does the target stay along the encoder, Wa = tau W, in the full flow (2)-(4)?
+"""Fig. 7: does the target stay proportional to the encoder (Wa = tau W) in the flow (2)-(4)?
 
 The paper's claim: the normalised correlation <Wa, W> / (|Wa| |W|) stays high, about 0.9 for
 gamma_a = 0.996 and large decay. Look at the dips: the correlation starts at 1, since a target
-from zero first copies W, and falls while W turns. Deep ones belong to encoders that collapse.
+that starts at zero first copies W, and falls while W turns. Deep dips belong to encoders that
+collapse.
 """
 
 import dataclasses
@@ -23,14 +24,14 @@ from lindyn.theory.states import Data, Full, Params
 @dataclasses.dataclass(frozen=True)
 class Setting:
     etas: tuple[float, ...] = (0.0, 0.01, 0.1)
-    gammas: tuple[float, ...] = (0.9996, 0.999, 0.996, 0.99)  # ours, but for 0.996
+    gammas: tuple[float, ...] = (0.9996, 0.999, 0.996, 0.99)  # ours, except 0.996
     sigma: float = 0.03
     runs: int = 10
     step: float = 0.01  # ours, as in Fig. 5: beta = (1 - gamma_a) / step
     alpha_p: float = 1.0  # ours
     size: int = 10  # ours: n1 = n2
     W_scale: float = 0.1  # ours: entries of W(0) are normal, their variance W_scale^2 / size
-    Wp_scale: float = 1.0  # ours: those of Wp(0) likewise
+    Wp_scale: float = 1.0  # ours: the same for Wp(0)
     seed: int = 0
     time: float = 60.0  # ours
     points: int = 301
@@ -39,13 +40,13 @@ class Setting:
 QUICK = Setting(runs=4, size=6, points=61)
 
 
-COLLAPSED = 0.1  # of its norm at the start
+COLLAPSED = 0.1  # W counts as collapsed below this fraction of its initial norm
 
 
 class Correlation(NamedTuple):
     ts: np.ndarray
     values: np.ndarray  # (eta, gamma, run, time)
-    size: np.ndarray  # of W in the end, over its start, (eta, gamma, run)
+    size: np.ndarray  # final norm of W over its initial norm, (eta, gamma, run)
 
 
 def compute(setting: Setting) -> Correlation:

@@ -1,9 +1,10 @@
-"""Fig. 8: a predictor that is not kept symmetric, (62)-(63), becomes so.
+"""Fig. 8: a predictor that is not kept symmetric, (62)-(63), becomes symmetric.
 
-The paper's claim: from F = Wp^T Wp the antisymmetric part of Wp dies while the symmetric part
-stays. With F = Wp^T Wp / alpha_p, which the flow keeps, its norm is below e^(-eta t) times
-its start (derived; the dotted line). Look at the dashed lines: most of the way they fall far
-faster, by the modes that grow; the rest lies among modes that collapse.
+The paper's claim: if F = Wp^T Wp initially, the antisymmetric part of Wp decays while the
+symmetric part stays. If F = Wp^T Wp / alpha_p, which the flow preserves, the norm of the
+antisymmetric part is below e^(-eta t) times its initial value (derived; the dotted line). Look
+at the dashed lines: most of the time they fall far faster, because of the modes that grow; the
+remaining part lies among modes that collapse.
 """
 
 import dataclasses
@@ -40,7 +41,7 @@ QUICK = Setting(runs=3, size=6, points=61)
 
 
 class Parts(NamedTuple):
-    """Frobenius norms of the parts of Wp, (eta, tau, run, time)."""
+    """Frobenius norms of the parts of Wp; axes (eta, tau, run, time)."""
 
     ts: np.ndarray
     symmetric: np.ndarray
@@ -60,10 +61,9 @@ def compute(setting: Setting) -> Parts:
     )
     ts = np.linspace(0.0, setting.time, setting.points)
     start = Moments(F=jnp.swapaxes(Wp, -2, -1) @ Wp / setting.alpha_p, Wp=Wp)
-    how: Any = dict(
-        rtol=1e-12, atol=1e-14, quick=True
-    )  # one part comes to be far below the other
-    Wp = ensemble.states(fields.moments_asymmetric, start, params, ts, **how).y.Wp
+    # The tolerances are tight, since one part of Wp becomes far smaller than the other.
+    options: Any = dict(rtol=1e-12, atol=1e-14, quick=True)
+    Wp = ensemble.states(fields.moments_asymmetric, start, params, ts, **options).y.Wp
     other = np.swapaxes(Wp, -2, -1)
     norm = lambda x: np.linalg.norm(x, axis=(-2, -1)).reshape(*shape, -1)
     return Parts(ts, norm((Wp + other) / 2), norm((Wp - other) / 2))

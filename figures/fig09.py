@@ -1,8 +1,8 @@
-"""Fig. 9: the misalignment [F, Wp] in the symmetrised flow (7)-(8), and what bounds it.
+"""Fig. 9: the misalignment [F, Wp] in the symmetrised flow (7)-(8), and its bound.
 
-The paper's claim: the norm of the commutator can shoot up where the decay is small or tau is
+The paper's claim: the norm of the commutator can grow strongly if the decay is small or tau is
 large, since K of (9) then has negative eigenvalues. Look at the least eigenvalue of K below
-each panel: where it never is negative, Theorem 3's bound (10) holds (dotted).
+each panel: if it is never negative, the bound (10) of Theorem 3 holds (dotted).
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Setting:
     sigma2: float = 0.0  # ours
     size: int = 8  # ours
     s0: tuple[float, float] = (0.002, 0.01)  # ours: eigenvalues of F(0), evenly spaced
-    p0: tuple[float, float] = (0.1, 0.6)  # ours: those of Wp(0), on a basis of its own
+    p0: tuple[float, float] = (0.1, 0.6)  # ours: eigenvalues of Wp(0), in another basis
     seed: int = 0
     time: float = 30.0  # ours
     points: int = 601
@@ -41,12 +41,12 @@ QUICK = Setting(size=4, points=121)
 
 
 class Misalignment(NamedTuple):
-    """Axes (eta, tau, time)."""
+    """Arrays have axes (eta, tau, time)."""
 
     ts: np.ndarray
-    norm: np.ndarray  # of [F, Wp]
-    least: np.ndarray  # eigenvalue of K
-    bound: np.ndarray  # (10); NaN where K is not positive all the time
+    norm: np.ndarray  # norm of [F, Wp]
+    least: np.ndarray  # least eigenvalue of K
+    bound: np.ndarray  # the bound (10); NaN if K is not positive all the time
 
 
 def compute(setting: Setting) -> Misalignment:
@@ -77,7 +77,7 @@ def _start(setting):
 
 @eqx.filter_jit
 def _measures(y, params):
-    """The norm of the commutator and the least eigenvalue of K, of all lanes and times."""
+    """The norm of the commutator and the least eigenvalue of K, for all problems and times."""
     over = jax.tree.map(lambda x: 0 if np.ndim(x) else None, params)
 
     def one(F, Wp, params):

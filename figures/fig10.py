@@ -1,8 +1,8 @@
-"""Fig. 10: commuting but not isotropic data, (104)-(106): three cuts through the flow.
+"""Fig. 10: data whose covariances commute but are not isotropic, (104)-(106), in three planes.
 
-The paper's claim: with a predictor the flow ends on wa = w, wp = l_d / l_s, which is not
-collapse; without a predictor everything collapses. Look at the thick line and the blue point,
-which rest, and at the shaded starts, which collapse.
+The paper's claim: with a predictor the flow ends at wa = w, wp = l_d / l_s, which is not a
+collapse; without a predictor every state collapses. Look at the fixed points (the thick line
+and the blue point), and at the shaded initial conditions, which collapse.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Setting:
     alpha_p: float = 1.0
     beta: float = 1.0
     reach: float = 1.25  # ours
-    grid: int = 17  # unit arrows a side; flow lines start from as many places
+    grid: int = 17  # unit arrows per side; grid^2 points start a flow line
 
 
 QUICK = Setting(grid=9)
@@ -44,32 +44,32 @@ class Point(NamedTuple):
 
 
 class Cut(NamedTuple):
-    arrows: np.ndarray  # (nodes, 4): a point and the direction there, of unit length
+    arrows: np.ndarray  # (nodes, 4): a point, and the direction there as a unit vector
     flow: list[np.ndarray]
-    rests: list[tuple[float, float, str]]  # isolated fixed points, and their class
+    rests: list[tuple[float, float, str]]  # isolated fixed points (x, y, class)
 
 
 def rates(setting: Setting, p, w, wa) -> Modes:
-    """`fields.mode_pair`, without weight decay."""
+    """The rates of `fields.mode_pair`, without weight decay."""
     data = Correlations(same=setting.same, across=setting.across)
     params = Params(alpha_p=setting.alpha_p, beta=setting.beta)
     return fields.mode_pair(0.0, Modes(p=p, w=w, wa=wa), (params, data))
 
 
 def slow_target(setting: Setting, t, at: Point, args=None) -> Point:
-    """(w, wp), with the target held at wa = 1."""
+    """The flow of (w, wp) with the target held at wa = 1."""
     rate = rates(setting, p=at.y, w=at.x, wa=jnp.ones_like(at.x))
     return Point(rate.w, rate.p)
 
 
 def balanced(setting: Setting, t, at: Point, args=None) -> Point:
-    """(w, wa), with w = wp, which the flow keeps for alpha_p = 1."""
+    """The flow of (w, wa) on w = wp, a condition that the flow preserves for alpha_p = 1."""
     rate = rates(setting, p=at.x, w=at.x, wa=at.y)
     return Point(rate.w, rate.wa)
 
 
 def no_predictor(setting: Setting, t, at: Point, args=None) -> Point:
-    """(w, wa), with wp = 1."""
+    """The flow of (w, wa) with wp = 1."""
     rate = rates(setting, p=jnp.ones_like(at.x), w=at.x, wa=at.y)
     return Point(rate.w, rate.wa)
 
@@ -118,7 +118,7 @@ def _same(at):
 def _kind(setting, field, at):
     flat = lambda at: jnp.stack(field(setting, 0.0, Point(*at)))
     kind = int(stability.classify(jax.jacfwd(flat)(jnp.array(at))))
-    kind = stability.DEGENERATE if kind == stability.LINE else kind  # these are isolated
+    kind = stability.DEGENERATE if kind == stability.LINE else kind  # not on a line
     return stability.KINDS[kind]
 
 
@@ -176,7 +176,8 @@ def _draw_rests(ax, cut):
 
 
 def _draw_curves(setting, axes):
-    """Where the flow rests, turns or parts. The first plane's rest is a hyperbola."""
+    """Draws nullclines, lines of fixed points and the separatrix. The fixed points of the first
+    plane form a hyperbola."""
     goal, reach = setting.across / setting.same, setting.reach
     first, second, third = axes
     w = np.linspace(goal / reach / 2, reach, 200)

@@ -1,7 +1,7 @@
-"""Accuracy of nearest neighbours in training, as on the paper's slides, of our small runs.
+"""Accuracy of nearest neighbours during training, for our small runs.
 
-The slides show ImageNet for 300 epochs, BYOL and DirectPred. Look at which runs fall below
-the same network untrained, and below the pixels themselves.
+The paper's slides show this for BYOL and DirectPred on ImageNet, over 300 epochs. Look at which
+runs fall below the untrained network, and below nearest neighbours on the raw pixels.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ def draw(setting: Setting, runs: dict[str, dict[str, np.ndarray]]) -> Figure:
 
 
 def apart(ends: list, least: float = 0.9) -> list[float]:
-    """Heights of labels, moved up where they would touch."""
+    """Heights of the labels, moved up so that neighbours are at least `least` apart."""
     places = []
     for y, *_ in ends:
         places.append(max(y, places[-1] + least) if places else y)

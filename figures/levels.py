@@ -1,9 +1,10 @@
-"""The same two pictures at three levels: the theory's modes, its network by SGD, a ResNet.
+"""The same two plots for three models: the mode equations, a linear network, and a ResNet.
 
-Left: decoupled modes (11)-(13), solved. Middle: a linear network trained with random views
-and minibatches, by the trainer's own step. Right: our SGD run of BYOL on CIFAR-10. Above,
-eigenvalues of Wp in time, below where modes go in the plane (p, s). All start small, and
-modes that are ahead stay ahead; what the theory holds fixed, the ResNet's encoder changes.
+Left: decoupled modes (11)-(13), integrated. Middle: a linear network trained with random views
+and minibatches, by the trainer's own step. Right: our SGD run of BYOL on CIFAR-10. Top row:
+eigenvalues of Wp over time. Bottom row: the modes in the plane (p, s). All modes start small,
+and modes that are ahead stay ahead. The ResNet's encoder changes quantities that the theory
+holds fixed.
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ QUICK = Setting(time=10.0)
 
 class Level(NamedTuple):
     name: str
-    at: str  # the name of its time
+    at: str  # label of the time axis
     t: np.ndarray
     p: np.ndarray  # (times, modes)
     s: np.ndarray
@@ -64,7 +65,7 @@ def solved(setting) -> Level:
 
 
 def by_sgd(setting) -> Level:
-    """In the basis of the record at which half of the first tenth has gone by."""
+    """The linear network. Its modes are in the basis of the record at 1/20 of the run."""
     epochs = max(1, round(setting.time / 0.02 * setting.batch / 1024))
     fresh = ("--views", "fresh", "--batch", setting.batch, "--epochs", epochs)
     run = trained(0.02, setting.time, *fresh, "--symmetric")

@@ -1,7 +1,7 @@
-"""Redraws the figures, each in a process of its own, one after another.
+"""Redraws the figures one after another, each in its own process.
 
-`python figures/make.py [--quick] [--only fig03 fig05] [--out FOLDER]`. Exits with 1 if a
-script fails, and names it.
+`python figures/make.py [--quick] [--only fig03 fig05] [--out FOLDER]`. If a script fails, its
+name is printed and the exit code is 1.
 """
 
 import argparse
@@ -46,14 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def drawn(name: str, folder: pathlib.Path, quick: bool) -> bool:
-    """Whether the script has drawn its figure; says so, or shows what it said."""
+    """Runs one script. Returns whether it succeeded, and prints its stderr if it failed."""
     out = folder / f"{name}.png"
     words = [FOLDER / f"{name}.py", *["--quick"] * quick, "--out", out]
     begin = time.perf_counter()
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     seconds = time.perf_counter() - begin
-    told = out if done.returncode == 0 else f"failed with {done.returncode}"
-    print(f"{name:<12}{seconds:7.1f} s  {told}", flush=True)
+    result = out if done.returncode == 0 else f"failed with {done.returncode}"
+    print(f"{name:<12}{seconds:7.1f} s  {result}", flush=True)
     if done.returncode:
         print(done.stderr, file=sys.stderr, flush=True)
     return done.returncode == 0

@@ -1,4 +1,4 @@
-"""Table 4: the paper's ten observations, and what the theory gives for each."""
+"""Table 4: the paper's ten observations, each tested on numbers that the theory gives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,26 +10,27 @@ from lindyn import command
 
 @dataclass(frozen=True)
 class Observation:
-    """That a quantity `grows`, or falls, as a parameter takes these values in turn."""
+    """The claim that a quantity grows, or falls, as a parameter takes `values` in turn."""
 
     number: int
     statement: str
-    sign: str  # +: helps, -: harms
+    sign: str  # "+": helps, "-": harms
     quantity: str
     parameter: str
     values: tuple[float, ...]
     grows: bool
-    of: Callable[[float], Any]
+    of: Callable[[float], Any]  # from the parameter to the quantity
 
 
 def found() -> list[dict[str, Any]]:
-    """What each observation says, the numbers, and whether they move as it says."""
+    """For each observation: its fields, the computed numbers (`found`), and whether they move
+    as the observation claims (`holds`)."""
     command.start()
     return [_found(each) for each in OBSERVATIONS]
 
 
 def _found(each):
-    values = [float(each.of(value)) + 0.0 for value in each.values]  # no -0
+    values = [float(each.of(value)) + 0.0 for value in each.values]  # + 0.0 turns -0.0 into 0.0
     sign = 1 if each.grows else -1
     pairs = zip(values, values[1:], strict=False)
     holds = all(sign * (after - before) > 0 for before, after in pairs)
@@ -42,7 +43,7 @@ def _at(**changes):
 
 
 def _growth(alpha_p):
-    """s(inf) - s(0), since s - p^2/alpha_p stays as it is."""
+    """s(inf) - s(0), from the invariance of s - p^2/alpha_p."""
     params = _at(alpha_p=alpha_p, eta=0.0)
     goal = ld.theory.decay_roots(params)[1]
     return ld.theory.invariant(0.1, 0.0, params) - ld.theory.invariant(goal, 0.0, params)
@@ -67,7 +68,7 @@ def _goals(ratio):
 
 
 def _least_margin(beta):
-    """The least eigenvalue of K on the way of a mode whose target starts at zero."""
+    """The least eigenvalue of K along the trajectory of a mode whose target starts at zero."""
     import jax.numpy as jnp
 
     params, start = _at(beta=beta), ld.Modes.of(p=0.3, s=0.05, tau=0.0)

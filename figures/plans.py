@@ -1,4 +1,4 @@
-"""Which runs the tables need, what each is told, and what has become of it."""
+"""The runs that the tables need: their configurations, their states and the time they take."""
 
 import dataclasses
 import functools
@@ -18,37 +18,38 @@ from lindyn.train.presets import presets
 Name = Literal["t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8"]
 ARMS = presets()
 SEEDS = {"paper": 5, "small": 3}
-SMALL = "limit depth width hidden dim batch ema target_start".split()  # what `quick` has
+SMALL = "limit depth width hidden dim batch ema target_start".split()  # taken from `quick`
 SMALL += ["record_every", "checkpoint_every", "evaluate_every"]
-SMALL_PACE = 250  # images/s of --budget small, CIFAR-10, two idle cores
+SMALL_PACE = 250  # images/s of --budget small on CIFAR-10, on two idle cores
 FINISHED, PARTLY, TO_DO = "finished", "part done", "to do"
-MAY_DIFFER = FREE - {"epochs", "linear"} | {"preset", "data_dir"}  # in a run that counts
+# Fields in which a stored run may differ from the configuration that is asked for.
+MAY_DIFFER = FREE - {"epochs", "linear"} | {"preset", "data_dir"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Select:
     tables: tuple[Name, ...] = ("t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8")
     data: Literal["stl10", "cifar10", "digits"] = "stl10"
-    """The paper has STL-10, and in Table 8 CIFAR-10 too."""
+    """Images to train on. The paper uses STL-10, and in Table 8 also CIFAR-10."""
     budget: Literal["paper", "small"] = "paper"
-    """small: for two CPU cores, and not comparable with the paper."""
+    """small: sized for two CPU cores; its numbers are not comparable with the paper's."""
     out: pathlib.Path = pathlib.Path("runs/tables")
-    """Where the run folders are."""
+    """Folder of the run folders."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan(Select):
-    """Lists the runs that tables need, what has become of them, and the time they take."""
+    """Lists the runs that the tables need, their states, and the time that they take."""
 
     data_dir: pathlib.Path | None = None
-    """Where the images are, in their official layout, unpacked."""
+    """Folder of the unpacked images, in their official layout."""
     seeds: int | None = None
-    """Runs of each arm: by default 5, as the paper has, or 3 with --budget small."""
+    """Number of runs of each arm: by default 5, as in the paper, or 3 with --budget small."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One arm with one seed."""
+    """The training run of one arm of the paper with one seed."""
 
     config: Config  # its `out` is the run folder
     steps: int
@@ -59,7 +60,7 @@ class Job:
 
 
 def planned(options: Plan) -> list[Job]:
-    """The runs that the tables need, each once. `UsageError` if one could not be done."""
+    """The runs that the tables need, each once. `UsageError` if one is not possible."""
     seeds = SEEDS[options.budget] if options.seeds is None else options.seeds
     number("--seeds", seeds, 1, 1000)
     configs = [
@@ -90,7 +91,7 @@ def named(options: Select) -> tuple[Name, ...]:
 
 
 def arms(tables: Sequence[str]) -> list[str]:
-    """Those that have to be run for these tables."""
+    """The arms that have to be run for these tables."""
     shown = [published.TABLES[name] for name in tables if name != "t4"]
     cells = [arm for table in shown for row in table.rows.values() for arm in row if arm]
     return list(dict.fromkeys(map(run_of, cells)))
@@ -98,20 +99,20 @@ def arms(tables: Sequence[str]) -> list[str]:
 
 @functools.cache
 def run_of(arm: str) -> str:
-    """The first arm that is the same but for its name: one run does for both."""
+    """The first arm with the same configuration: arms that differ only in name share a run."""
     nameless = lambda name: dataclasses.replace(ARMS[name], preset=None)
     return next(name for name in ARMS if nameless(name) == nameless(arm))
 
 
 def wanted(arm: str, seed: int, options: Select) -> Config:
-    """What the run is told, in the end, that counts for this arm."""
+    """The configuration of the run of this arm."""
     out = options.out / options.data / arm / f"seed{seed}"
     changes = budget(options.budget, ARMS[arm].epochs)
     return dataclasses.replace(ARMS[arm], data=options.data, seed=seed, out=out, **changes)
 
 
 def budget(name: str, epochs: int) -> dict[str, Any]:
-    """What a budget changes of an arm that has so many epochs."""
+    """The fields that the budget changes in an arm with this number of epochs."""
     if name == "paper":
         return {}
     quick = ARMS["quick"]
@@ -120,7 +121,7 @@ def budget(name: str, epochs: int) -> dict[str, Any]:
 
 
 def state(config: Config) -> str:
-    """Of the run folder. `UsageError` if it holds something else than this run."""
+    """The state of the run folder. Raises `UsageError` if it holds a different run."""
     if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
         return TO_DO
     stored = reading.content(config.out, "config.json")
@@ -133,14 +134,14 @@ def state(config: Config) -> str:
 
 
 def result(config: Config) -> dict[str, Any] | None:
-    """The last evaluation of a run, if it is finished."""
+    """The last evaluation of a finished run, else None."""
     last = (reading.lines(config.out / "evaluation.jsonl") or [{}])[-1]
     needed = "linear_last" if config.linear else "knn"
     return last if last.get("epoch") == config.epochs and needed in last else None
 
 
 def trained(config: Config) -> tuple[int, float]:
-    """Steps that a run has recorded, and the seconds they took."""
+    """The number of steps that a run has recorded, and the seconds that they took."""
     step, seconds = 0, 0.0
     for entry in reading.lines(config.out / "metrics.jsonl"):
         seconds += (entry["step"] - step) * config.batch / entry["images_per_second"]
@@ -149,7 +150,7 @@ def trained(config: Config) -> tuple[int, float]:
 
 
 def time_left(jobs, these, options):
-    """Of these, at the pace of all."""
+    """A line that says how long the runs `these` still take, at the mean pace of all `jobs`."""
     so_far = {job: trained(job.config) for job in jobs}
     images = sum(step * job.config.batch for job, (step, _) in so_far.items())
     seconds = sum(took for _, took in so_far.values())

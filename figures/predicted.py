@@ -1,9 +1,9 @@
-"""What `lindyn predict` says of 300 settings, and what became of networks trained with them.
+"""Predictions of `lindyn predict` for 300 random hyperparameters, against trained networks.
 
-From the record of benchmarks/referee.py. Left: modes that are left, as a part of all; the bar
-is from the least to the most of the eight starts that are predicted. Right: the learning rate
-over the rate from which on divergence is predicted, without what diverges late, at any rate. A
-ring is around what is wrong.
+From the record of benchmarks/referee.py. Left: the fraction of the modes that survives,
+predicted and observed; the bar spans the predictions for eight initial conditions. Right: the
+learning rate over the learning rate from which divergence is predicted; runs that are predicted
+to diverge late, below that rate, are left out. A ring marks a wrong prediction.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ NAMES = {"cosine": "cosine", "l2": "squared loss"}
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    shake: float = 0.012  # of dots that would lie on each other
+    shake: float = 0.012  # random displacement, so that dots do not cover each other
     seed: int = 0
 
 

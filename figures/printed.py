@@ -1,4 +1,4 @@
-"""The tables, with what our runs have come to, as text, Markdown and data."""
+"""Prints the paper's tables with the results of our runs, as text, Markdown or JSON."""
 
 import dataclasses
 import statistics
@@ -11,23 +11,23 @@ import published
 
 
 MEASURES = {"best": "linear_best", "last": "linear_last", "kNN": "knn"}
-TIMES = ("environment.json", "evaluation.jsonl")  # begin and end of a run
+TIMES = ("environment.json", "evaluation.jsonl")  # written at the begin and end of a run
 
 
 @dataclasses.dataclass(frozen=True)
 class Print(plans.Select):
-    """Prints tables: mean ± standard deviation over the seeds that are finished, n of them.
+    """Prints tables: mean ± standard deviation over the n seeds that are finished.
 
-    best and last are of the linear protocol's 50 epochs; the paper reports the best.
+    best and last refer to the 50 epochs of the linear protocol; the paper reports the best.
     """
 
     markdown: bool = False
     json: bool = False
-    """One JSON object on stdout."""
+    """Print one JSON object to stdout."""
 
 
 def measured(name: str, options: Print) -> dict[str, Any]:
-    """A table of the paper, with what our runs have come to."""
+    """A table of the paper with the results of our runs, as a dictionary for JSON."""
     table = published.TABLES[name]
     runs = {arm: _finished(arm, options) for arm in plans.arms([name])}
     rows = {
@@ -52,7 +52,7 @@ def measured(name: str, options: Print) -> dict[str, Any]:
 
 
 def _finished(arm, options):
-    """The runs of an arm that are finished, whatever their seeds, and their last evaluation."""
+    """The finished runs of an arm, with any seed, and their last evaluations."""
     folders = (options.out / options.data / arm).glob("seed*")
     seeds = [path.name.removeprefix("seed") for path in folders if path.is_dir()]
     numbers = sorted(int(seed) for seed in seeds if seed.isdigit())
@@ -80,7 +80,7 @@ def _spread(values):
 
 
 def _about(configs):
-    """Where, when and with what these runs were done."""
+    """Data, versions, dates and machines of these runs."""
     found = [each for each in map(plans.environment, configs) if each]
     files = [config.out / name for config in configs for name in TIMES]
     times = [path.stat().st_mtime for path in files if path.exists()]
@@ -96,7 +96,7 @@ def _about(configs):
 
 
 def laid_out(table):
-    """Title, notes, headings and rows."""
+    """Title, notes, headings and rows of a table, as text."""
     rows = []
     for label, cells in table["rows"].items():
         for measure in MEASURES:

@@ -1,7 +1,8 @@
-"""What the paper says: the layout and numbers of its tables.
+"""The layout and the numbers of the paper's tables.
 
-Top-1 accuracies in percent, mean and standard deviation of five runs, each under the name of
-its arm in `lindyn.train.presets`. Table 2 shows arms of Tables 3 and 5.
+The numbers are top-1 accuracies in percent, the mean and the standard deviation of five runs.
+Each is stored under the name of its arm in `lindyn.train.presets`. Table 2 shows arms of Tables
+3 and 5.
 """
 
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 class Table:
     title: str
     columns: tuple[str, ...]
-    rows: dict[str, tuple[str, ...]]  # arms; "" where the paper has no cell
+    rows: dict[str, tuple[str, ...]]  # names of arms; "" if the paper has no such cell
 
 
 def _biased(name: str, end: str = "") -> tuple[str, ...]:
-    """In the order of the columns `BIAS`."""
+    """The names of the arms in the order of the columns `BIAS`."""
     return tuple(f"{name}{sym}{bias}{end}" for bias in ("", "-bias") for sym in ("-sym", ""))
 
 
@@ -169,7 +170,10 @@ CIFAR10 = {
 
 
 def number(arm: str, data: str) -> tuple[str, float, float]:
-    """The paper's mean and deviation, and the data they are of: STL-10 but in Table 8."""
+    """The name of the data, and the paper's mean and deviation on it.
+
+    CIFAR-10 exists only in Table 8; for other arms the numbers are those of STL-10.
+    """
     if data == "cifar10" and arm in CIFAR10:
         return "CIFAR-10", *CIFAR10[arm]
     return "STL-10", *STL10[arm]

@@ -1,6 +1,7 @@
-"""Our own CIFAR-10 runs, as the npz files that `lindyn.compare` has made of them.
+"""Reads the npz files that `lindyn.compare` wrote for our own CIFAR-10 runs.
 
-The runs are small ones (README.md has their commands): pictures redraw without training.
+The runs are small (README.md lists their commands). With these files the pictures can be
+redrawn without training.
 """
 
 import json

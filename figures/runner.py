@@ -1,4 +1,4 @@
-"""Does runs: here, one on each GPU, or as an array of Slurm jobs."""
+"""Executes training runs: on this machine, one on each GPU, or as an array of Slurm jobs."""
 
 import contextlib
 import dataclasses
@@ -26,20 +26,21 @@ TRAINER = (sys.executable, "-m", "lindyn.train")
 
 @dataclasses.dataclass(frozen=True)
 class Run(plans.Plan):
-    """Does the runs that are not finished. An interrupt reaches them, and they can go on."""
+    """Executes the unfinished runs. An interrupt stops them, and a later call resumes them."""
 
     at_once: int | None = None
-    """Runs at a time, each on a GPU of its own; by default one, on all GPUs. Of an array of
-    jobs: how many may run at a time."""
+    """Number of simultaneous runs, each on its own GPU; by default one, on all GPUs. With
+    --slurm: number of jobs of the array that may run at a time."""
     slurm: str | None = None
-    """Submits the runs to this partition, as an array of jobs that may be requeued, a GPU each;
-    sbatch takes more from SBATCH_ACCOUNT and the like. local: here, on the CPU, to try it."""
+    """Submits the runs to this partition, as an array of requeueable jobs with one GPU each;
+    sbatch reads further options from SBATCH_ACCOUNT and the like. local: a trial on this
+    machine's CPU."""
     hours: float = 24.0
-    """Limit of a job, which is requeued when it gets there."""
+    """Time limit of a job; a job that reaches it is requeued."""
 
 
 def slots(at_once):
-    """CUDA_VISIBLE_DEVICES of each run at a time; one alone has what there is."""
+    """CUDA_VISIBLE_DEVICES of each simultaneous run. "" leaves it as it is."""
     if at_once == 1:
         return [""]
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -52,10 +53,12 @@ def slots(at_once):
 def train(
     jobs: Sequence[Job], slots: Sequence[str], time_left: Callable[[list[Job]], str]
 ) -> tuple[list[str], bool]:
-    """Runs each in a process, one for each slot at a time. A line for each that failed, and
-    whether a signal ended it."""
+    """Executes each job in its own process, at most one per slot at a time.
+
+    Returns a line for each job that failed, and whether a signal ended the call.
+    """
     waiting, running, failed, stopped = list(jobs), {}, [], False
-    with _signals() as told:
+    with _signals() as signals:
         while running or (waiting and not stopped):
             for slot in [slot for slot in slots if slot not in running]:
                 if not waiting or stopped:
@@ -67,8 +70,8 @@ def train(
                 except BlockingIOError:
                     failed.append(f"{job.name}: another process is at it")
             time.sleep(0.1)
-            while told:
-                stopped, received = True, told.pop(0)
+            while signals:
+                stopped, received = True, signals.pop(0)
                 for _, process, _ in running.values():
                     process.send_signal(received)
             for slot, (job, process, since) in list(running.items()):
@@ -89,12 +92,12 @@ def train(
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The SIGINT and SIGTERM that have come."""
-    told: list[int] = []
-    take = lambda received, _: told.append(received)
+    """Catches SIGINT and SIGTERM; yields the list of those that have arrived."""
+    signals: list[int] = []
+    take = lambda received, _: signals.append(received)
     before = {each: signal.signal(each, take) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield told
+        yield signals
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -111,14 +114,17 @@ def _ended(job, code, stopped):
 
 
 def flags(config: Config) -> list[str]:
-    """What `python -m lindyn.train` is given to begin the run, or to go on with it."""
+    """Arguments of `python -m lindyn.train` that begin the run, or resume it."""
     words = shlex.split(command.redraw("train", config, plans.ARMS[config.preset or ""]))[3:]
     resume = (config.out / "config.json").exists()
     return [*words, "--out", str(config.out), *["--resume"] * resume]
 
 
 def started(config: Config, slot: str = "", **more) -> subprocess.Popen:
-    """The run in a process of its own, which holds its log: BlockingIOError for a second."""
+    """Starts the run in its own process, which holds a lock on its log.
+
+    Raises BlockingIOError if another process already holds the lock.
+    """
     _log(config).parent.mkdir(parents=True, exist_ok=True)
     with open(_log(config), "ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +134,7 @@ def started(config: Config, slot: str = "", **more) -> subprocess.Popen:
             stdout=log,
             stderr=log,
             env=os.environ | ({"CUDA_VISIBLE_DEVICES": slot} if slot else {}),
-            start_new_session=True,  # a terminal's interrupt comes through us, once
+            start_new_session=True,  # so an interrupt reaches it once, sent by `train`
             **more,
         )
 
@@ -138,7 +144,7 @@ def _log(config):
 
 
 def submit(jobs: Sequence[Job], options: Run) -> list[Any]:
-    """submitit's jobs, one for each run."""
+    """Submits one job for each run; returns the jobs of submitit."""
     try:
         import submitit
     except ImportError:
@@ -160,14 +166,15 @@ def submit(jobs: Sequence[Job], options: Run) -> list[Any]:
         slurm_array_parallelism=options.at_once or 1000,
     )
     paths = [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # jobs load this file
+    # The jobs import this module.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with executor.batch():
         return [executor.submit(Submitted(job.config)) for job in jobs]
 
 
 class Submitted:
-    """A run as submitit's job. A time limit or a preemption ends its process, which leaves a
-    checkpoint, and queues it again."""
+    """A run as a job of submitit. At a time limit or a preemption the process writes a
+    checkpoint and ends, and the job is queued again."""
 
     def __init__(self, config: Config):
         self._config, self._process = config, None
@@ -175,7 +182,8 @@ class Submitted:
     def __call__(self):
         if plans.state(self._config) == plans.FINISHED:
             return
-        quiet = lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # that of submitit
+        # SIGUSR2 is meant for submitit, which calls `checkpoint`.
+        quiet = lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self._process = started(self._config, preexec_fn=quiet)
         if code := self._process.wait():
             raise RuntimeError(f"exit {code}, {_log(self._config)}")
@@ -184,7 +192,8 @@ class Submitted:
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
-            self._process.terminate()  # wait() is not ours, in the midst of another
+            self._process.terminate()
+            # __call__ is inside wait() at this moment, so that Popen.wait would block here.
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Submitted(self._config))
 

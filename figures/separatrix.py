@@ -1,9 +1,10 @@
-"""The separatrix of collapse in the (p, s) plane, for decays up to the critical one.
+"""The separatrix of collapse in the (p, s) plane, for weight decays up to the critical one.
 
-Not in the paper, which gives the edge p-* on the parabola alone. Off it the edge is the
-stable manifold of the saddle (p-*, p-*^2 / alpha_p): what starts below it collapses. Look at
-how a little decay all but empties the basin that eta = 0 has right of p = tau / (1 + sigma2),
-and how more of it lifts the edge, until at the critical decay the saddle meets the goal.
+Not in the paper, which gives the edge p-* only on the parabola. In the plane, the edge is the
+stable manifold of the saddle (p-*, p-*^2 / alpha_p): modes that start below it collapse. Look
+at how a small decay nearly empties the basin that eta = 0 has to the right of
+p = tau / (1 + sigma2), and at how more decay lifts the edge, until at the critical decay the
+saddle meets the goal.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ class Setting:
     tau: float = 1.0
     p_range: tuple[float, float] = (-0.8, 1.8)
     s_range: tuple[float, float] = (0.0, 1.2)
-    points: int = 401  # of p at which the edge is tabulated
+    points: int = 401  # number of values of p on the drawn parabola
 
 
 QUICK = Setting(etas=(0.0, 0.05, 0.25))
@@ -36,10 +37,10 @@ QUICK = Setting(etas=(0.0, 0.05, 0.25))
 
 class Edge(NamedTuple):
     eta: float
-    curve: np.ndarray  # (points, 2): s, below which a mode collapses, over p
+    curve: np.ndarray  # (points, 2): (p, s); a mode below this curve collapses
     saddle: np.ndarray  # (2,)
     goal: np.ndarray
-    kinds: list[str]  # of these two
+    kinds: list[str]  # classes of the saddle and of the goal
 
 
 def compute(setting: Setting) -> list[Edge]:
@@ -87,11 +88,12 @@ def draw(setting: Setting, edges: list[Edge]) -> Figure:
     return fig
 
 
-PLACES = {0.0: (1.14, 0.26), 0.25: (-0.3, 0.66)}  # of names of curves that leave by the top
+# Positions of the labels of curves that leave the picture at the top, by eta.
+PLACES = {0.0: (1.14, 0.26), 0.25: (-0.3, 0.66)}
 
 
 def _name(ax, eta, end, color):
-    """At the right end of the curve, where that is in the picture."""
+    """Labels the curve at its right end, or at its place in `PLACES`."""
     x, y = PLACES.get(eta, (end[0] + 0.03, end[1]))
     words = rf"$\eta = {eta:g}$" + ", the critical decay" * (eta == 0.25)
     ax.text(x, y, words, color=color, va="center")

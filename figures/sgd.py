@@ -1,9 +1,10 @@
-"""Where the flow describes gradient descent, and where it stops to.
+"""Where the flow describes gradient descent, and where it does not.
 
-Linear networks by the trainer's own step. Left: on the population loss, the distance from
-the flow (2)-(4) is of first order in the step. Middle: with random views its square shrinks
-as 1 / batch. Right: the slope of s_j = a p_j^2 + c_j e^(-2 eta t), which the flow has at
-1 / alpha_p: noise in the predictor's steps takes it away, the more the faster Wp learns.
+Linear networks trained by the trainer's own step. Left: on the population loss, the distance
+from the flow (2)-(4) is of first order in the learning rate. Middle: with random views, the
+squared distance shrinks as 1 / batch. Right: the slope a of s_j = a p_j^2 + c_j e^(-2 eta t),
+which is 1 / alpha_p in the flow. Noise in the predictor's steps changes this slope, and more so
+the faster Wp learns.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from lindyn.theory.hyperparameters import Scales, effective, units
 from lindyn.theory.states import Data, Full
 
 
-BEGIN = 2.5  # time from which both are followed
+BEGIN = 2.5  # time at which the flow starts from the state of the run
 DECAY, BETA = 0.01, 0.4
 
 
@@ -44,7 +45,7 @@ QUICK = Setting((0.1, 0.05), (32, 512), (1.0,), 1, 8.0)
 
 
 def trained(rate: float, time: float, *flags: Any) -> Run:
-    """A run of the command, to this time of the flow."""
+    """A run of `lindyn.train` up to this time, in the units of the flow."""
     words = ["--preset", "linear", "--lr", rate, "--ema", 1 - BETA * rate, "--wd", DECAY]
     words += ["--record-every", 25, "--steps-per-call", 25, *flags]
     if "--epochs" not in flags:
@@ -59,7 +60,11 @@ def trained(rate: float, time: float, *flags: Any) -> Run:
 
 
 def distance(run: Run) -> tuple[float, float]:
-    """From the flow that begins at a record: the largest, and the mean square at the end."""
+    """The distance of a run from the flow that starts at one of its records.
+
+    Returns the largest absolute difference of any weight at any time, and the mean square of
+    the final difference in W.
+    """
     unit = units(run.config)
     params, kappa = effective(unit, Scales())
     t = kappa * unit.step * run.step

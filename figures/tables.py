@@ -4,12 +4,12 @@
     python figures/tables.py run   --tables t3 t5 --data cifar10 --data-dir DIR
     python figures/tables.py print --tables t3 t5 --data cifar10
 
-Each run is a `python -m lindyn.train` of its own, in the folder OUT/DATA/ARM/seedN with a log
-beside it. The same `run` given again goes on with what is part done and leaves out what is
-finished. Table 4 has no runs: the theory computes it.
+Each run is a separate `python -m lindyn.train`, in the folder OUT/DATA/ARM/seedN with a log
+beside it. If the same `run` command is given again, it resumes unfinished runs and skips
+finished ones. Table 4 has no runs: it is computed from the theory.
 
---budget small is for two CPU cores: a ResNet-10 on 10 000 images, 8 epochs where the paper has
-100. Its numbers are not comparable with the paper's, which are printed beside them anyhow.
+--budget small is for two CPU cores: a ResNet-10 on 10 000 images, and 8 epochs for each 100 of
+the paper. Its numbers are not comparable with the paper's, which are printed beside them.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""An interactive page in one file: move the sliders, see why it does not collapse."""
+"""An interactive page of the learning dynamics, in one HTML file.
+
+Read `presets` first (the settings), then `html_page` (the page's parts).
+"""
 
 import pathlib
 from collections.abc import Sequence
@@ -21,11 +24,12 @@ def figure(
     time: float = 40.0,
     height: int = 820,
 ) -> "Page":
-    """The page, for a notebook to show or to `save`.
+    """The interactive page. A notebook displays it, and its `save` writes it to a file.
 
-    `starts` are points (p, s) of trajectories, some if None; `run` is a folder of
-    `lindyn.train`, whose parameters are followed where `params` is None. ValueError for what
-    has no picture.
+    `starts` are the initial conditions (p, s) of the trajectories; None takes the default
+    ones. `run` is a run folder of `lindyn.train`: the page draws its modes, and if `params` is
+    None, it also takes its parameters from the run. Raises ValueError (`UsageError`) if a
+    value is outside the range that the page can draw.
     """
     from lindyn.explore import html_page as page
     from lindyn.explore.presets import Config

@@ -1,4 +1,4 @@
-"""`python -m lindyn.explore`."""
+"""Entry point of `python -m lindyn.explore`."""
 
 from lindyn import command
 from lindyn.explore.command import main

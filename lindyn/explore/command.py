@@ -1,4 +1,4 @@
-"""`python -m lindyn.explore`: the page as a file."""
+"""The command `python -m lindyn.explore`, which writes the page to a file."""
 
 import webbrowser
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""What the page knows of the theory, translated from the functions that state it."""
+"""The theory's equations in JavaScript, translated from the Python functions that define them.
+
+Read `javascript` first.
+"""
 
 import json
 from collections.abc import Callable
@@ -21,12 +24,14 @@ PARAMS = Params(eta=0.1)
 RULE = Power(a=0.5, eps=0.1, c=0.0)
 PLANE = Plane(p=0.5, s=0.5)
 MODE = Modes(p=0.5, w=0.5, wa=0.5)
-WEIGHTS = jnp.full(MOST_STARTS, 0.5)  # of a network: those of fewer modes end in zeros
+WEIGHTS = jnp.full(MOST_STARTS, 0.5)  # one per mode; the page pads a smaller network with 0
 NETWORK = Modes(p=WEIGHTS, w=WEIGHTS, wa=WEIGHTS)
 
 
 def source() -> str:
-    """One function each, by the names of `FUNCTIONS`; `KINDS` of fixed points, and `WIDTH`."""
+    """JavaScript source: the constants `KINDS` and `WIDTH`, and one function for each entry of
+    `FUNCTIONS`. `KINDS` names the classes of fixed points; `WIDTH` is the number of modes that
+    the functions of a whole network take."""
     kinds = f"const KINDS = {json.dumps(stability.KINDS)};\nconst WIDTH = {MOST_STARTS};"
     each = [translate(name, function, *args) for name, (function, *args) in FUNCTIONS.items()]
     return "\n".join([kinds, *each, ""])
@@ -62,7 +67,10 @@ def _cosine_modes(y, params):
 
 
 def _cosine(y):
-    """C/(N_q N_z) over 1/(1 + sigma2), the most it can be: `fields.cosine_modes` ascends it."""
+    """The cosine C/(N_q N_z) divided by its largest possible value, 1/(1 + sigma2).
+
+    `fields.cosine_modes` is gradient ascent of this cosine.
+    """
     lengths = jnp.sqrt(jnp.sum(jnp.square(y.p * y.w)) * jnp.sum(jnp.square(y.wa)))
     return jnp.sum(y.p * y.w * y.wa) / lengths
 

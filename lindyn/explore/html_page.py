@@ -1,4 +1,8 @@
-"""The page as one file: styles, BokehJS, the theory's functions and what they are given."""
+"""Builds the page as one HTML file, which needs no server and no network.
+
+The file contains the style sheet, BokehJS, the translated equations, the scripts of the folder
+page/ and the initial state as JSON.
+"""
 
 import dataclasses
 import html
@@ -34,10 +38,11 @@ SCRIPTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """An interactive page. A notebook shows it in a frame, without a kernel or a network."""
+    """An interactive page. A notebook shows it in a frame, which needs neither the kernel nor a
+    network connection."""
 
     html: str = dataclasses.field(repr=False)
-    height: int = 820  # of the frame, in pixels
+    height: int = 820  # height of the frame, in pixels
 
     def save(self, path: pathlib.Path | str) -> pathlib.Path:
         path = pathlib.Path(path)
@@ -58,9 +63,11 @@ def build(
     about: str = "",
     height: int = 820,
 ) -> Page:
-    """The page of `config`, which is checked, with the modes of `run` over it.
+    """The page that starts with the values of `config`.
 
-    `follow` takes the parameters from the run, `about` is kept in the page's head.
+    `run` is the result of `movie.movie`: its modes are drawn over the plane. With `follow`,
+    the page takes its parameters from the run. `about` is a line of text for the head of the
+    HTML file. Raises `UsageError` if `config` has a value that cannot be drawn.
     """
     check(config)
     presets = {name: _state(preset) for name, preset in PRESETS.items()}
@@ -97,7 +104,7 @@ def build(
 
 
 def _state(config):
-    """The state that state.js keeps."""
+    """The initial state of the page, in the form that state.js uses."""
     window = {"x": config.p_range, "y": config.s_range}
     decays = [
         config.wd if config.wd_p is None else config.wd_p,
@@ -123,7 +130,7 @@ def _state(config):
 
 
 def _variables():
-    """The palettes as the style sheet's variables."""
+    """The light and the dark palette, as variables of the style sheet."""
     rules = ((":root", plots.LIGHT), (':root[data-theme="dark"]', plots.DARK))
     lines = lambda palette: "".join(f" --{role}: {color};" for role, color in palette.items())
     return "\n".join(f"{selector} {{{lines(palette)} }}" for selector, palette in rules)

@@ -1,7 +1,10 @@
-"""Functions of numbers as JavaScript, from the programs that JAX traces of them.
+"""Translates a numerical Python function into JavaScript, by way of the jaxpr that JAX traces.
 
-Everything becomes scalar: an array is so many variables. What only moves elements about (a
-slice, a transposition) is done here, once, on their names; what computes is a line of its own.
+The translation is scalar: each element of an array becomes one JavaScript variable. Operations
+that only move elements, such as a slice or a transposition, are carried out during the
+translation, on arrays of variable names. Each arithmetic operation becomes one line of
+JavaScript. One file, since the tables of operations and the translator that reads them are
+maintained together.
 """
 
 import dataclasses
@@ -18,7 +21,7 @@ from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 
 class Untranslatable(ValueError):
-    """The function does something that has no line of JavaScript. The message says what."""
+    """The function uses an operation that cannot be translated; the message names it."""
 
 
 MOVES = {
@@ -71,7 +74,7 @@ LINES = {
     "sub": "{} - {}",
     "tanh": "Math.tanh({})",
 }
-# Of an array's places, by its elements; as in JAX, NaN comes last.
+# The permutation that sorts an array (argsort). NaN comes last, as in JAX.
 ORDER = (
     "{0}.map((_, i) => i).sort((i, j) => isNaN({0}[i]) - isNaN({0}[j])"
     " || ({0}[i] > {0}[j]) - ({0}[i] < {0}[j]))"
@@ -80,18 +83,19 @@ ORDER = (
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A complex number."""
+    """A complex number, as the names of two JavaScript variables."""
 
     real: str
     imag: str
 
 
 def translate(name: str, function: Callable, *examples: Any) -> str:
-    """`function NAME(...) {...}`, with the parameters that `function` has.
+    """JavaScript source of `function NAME(...) {...}`, with the parameter names of `function`.
 
-    `examples` are arguments like those it will get: pytrees of numbers and arrays. An object
-    of JavaScript stands for a dictionary, a named tuple or a module, a nested array for a
-    sequence or an array. In double precision. `Untranslatable` if an operation is not known.
+    `examples` are arguments with the shapes and the structure of the later ones: pytrees of
+    numbers and arrays. In JavaScript, an object stands for a dictionary, a named tuple or a
+    module, and a nested array stands for a sequence or an array. The function is traced in
+    double precision. Raises `Untranslatable` if it uses an operation that is not in the tables.
     """
     with jax.enable_x64(True):
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*examples)
@@ -113,7 +117,7 @@ def translate(name: str, function: Callable, *examples: Any) -> str:
 
 
 class _Writer:
-    """Lines in order, each said once."""
+    """Collects lines of JavaScript in order; an expression that occurs twice gets one line."""
 
     def __init__(self):
         self.names: dict[str, str] = {}
@@ -129,7 +133,7 @@ class _Writer:
         return [read(x) for x in jaxpr.outvars]
 
     def needed(self, results) -> list[str]:
-        """The lines that results depend on."""
+        """The lines on which the results depend; all others are left out."""
         wanted, left = set(), [_parts(x) for result in results for x in result.ravel()]
         left = [name for names in left for name in names]
         while left:
@@ -181,7 +185,7 @@ class _Writer:
         raise Untranslatable(f"no JavaScript for the operation {name}")
 
     def line(self, form: str, *operands: str) -> str:
-        """The name of the variable that holds this."""
+        """The name of the variable that holds the expression `form`, filled with operands."""
         text = form.format(*operands)
         if text not in self.names:
             name = self.names[text] = f"v{len(self.names)}"
@@ -205,7 +209,7 @@ class _Writer:
 
     def _convert(self, old, new):
         if new.kind == "c" or (new.kind == "b" and old.kind != "b"):
-            raise Untranslatable(f"no JavaScript for {old} as {new}")
+            raise Untranslatable(f"no JavaScript for a conversion from {old} to {new}")
         if old.kind == "b" and new.kind != "b":
             return lambda x: self.line("{} ? 1 : 0", x)
         if old.kind == "f" and new.kind in "iu":
@@ -213,7 +217,7 @@ class _Writer:
         return lambda x: x
 
     def _folded(self, eqn, x):
-        """Along an axis from the first element on: the last value, or all of them."""
+        """A reduction (sum, maximum) or a cumulative sum, from the first element on."""
         form, params = LINES[FOLDS[eqn.primitive.name]], eqn.params
         fold = np.frompyfunc(lambda *pair: self.line(form, *pair), 2, 1)
         if eqn.primitive.name == "cumsum":
@@ -232,7 +236,7 @@ class _Writer:
 
     def _gathered(self, eqn, operand, places):
         if operand.ndim > 1 or eqn.params["mode"] != lax.GatherScatterMode.FILL_OR_DROP:
-            raise Untranslatable("no JavaScript for the operation gather but from a list")
+            raise Untranslatable("no JavaScript for the operation gather, except from a vector")
         return self._at(operand, places)
 
     def _at(self, operand, places):
@@ -244,7 +248,7 @@ class _Writer:
         return self.line(f"[{', '.join(['{}'] * x.size)}]", *x)
 
     def _first(self, row):
-        """The argmax of booleans: the first that holds, and 0 if none does."""
+        """The argmax of booleans: the index of the first true one, or 0 if none is true."""
         found = "0"
         for index, x in reversed(list(enumerate(row))):
             found = self.line("{} ? {} : {}", x, str(index), found)
@@ -252,7 +256,10 @@ class _Writer:
 
 
 def _moved(eqn, operands):
-    """The operation itself says where each element goes: it is given their numbers."""
+    """An operation that only moves elements.
+
+    The operation is run once on the elements' indices; its result says where each name goes.
+    """
     sizes = [0, *np.cumsum([operand.size for operand in operands])]
     numbers = [
         np.arange(first, last).reshape(operand.shape)
@@ -269,7 +276,8 @@ def _bound(eqn, operands) -> list[Any]:
 
 
 def _named(x) -> bool:
-    """Whether an array is of names: what JAX knows in numbers it computes itself."""
+    """Whether the array holds variable names. Other arrays hold constants, which JAX
+    evaluates during the translation."""
     return x.dtype == object
 
 
@@ -302,7 +310,7 @@ def _path(keys) -> str:
             return f".{key.key}"
         if isinstance(key, SequenceKey):
             return f"[{key.idx}]"
-        raise Untranslatable(f"no JavaScript for the place {key} in an argument")
+        raise Untranslatable(f"no JavaScript for the pytree key {key} in an argument")
 
     return "".join(map(step, keys))
 

@@ -1,4 +1,4 @@
-"""A run folder as plain data: its modes and the theory's parameters, one entry a record."""
+"""Reads a run folder of `lindyn.train` into plain data that the page can play as a movie."""
 
 import math
 import pathlib
@@ -13,9 +13,9 @@ from lindyn.record.reading import load_run
 from lindyn.theory import hyperparameters
 
 
-RECORDS, MODES = 400, 64  # at most
+RECORDS, MODES = 400, 64  # largest numbers that the page shows
 NAMES = ("alpha_p", "beta", "eta_p", "eta_s", "sigma2", "tau")
-DIGITS = 6
+DIGITS = 6  # significant digits of each number
 COSINE = (
     "the cosine is taken with its lengths of each moment: 1 + sigma2 holds E[f_a . Wp f] over"
     " E|Wp f|^2 as a factor, so that sigma2 may be negative"
@@ -23,12 +23,13 @@ COSINE = (
 
 
 def movie(path: pathlib.Path | str) -> dict[str, Any]:
-    """A run of `python -m lindyn.train`, finished or not, ready for JSON.
+    """A run of `python -m lindyn.train`, finished or not, as a dictionary for JSON.
 
-    "p" and "s" hold one number for each mode in each record; modes are those of `compare`, in
-    the basis that F and Wp share when a tenth of the run has gone by. "params" are effective:
-    with them (11)-(12) is the flow of that moment. There "beta" is None where the target is
-    the online network. `UsageError` for a run without modes, saying why.
+    "p" and "s" are lists over records, and each entry is a list over modes. The modes are
+    those of `lindyn.compare`, in the basis that F and Wp share after a tenth of the run.
+    "params" holds the effective parameters of each record: (11)-(12) with these parameters
+    describes the flow at that record. Its "beta" is None if the target is the online network.
+    Raises `UsageError`, with the reason, if the run has no modes to show.
     """
     run = load_run(path)
     if reason := analysis.silent(run).get("trajectories"):
@@ -69,7 +70,8 @@ def _evenly(count):
 
 
 def _has_scales(m, index, cosine):
-    """Not of outputs that are zero, nor of the cosine with a target that is."""
+    """Whether the record has finite scales. It has none if the outputs are zero, or if the
+    loss is a cosine and the target is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         scales = m.scales(index)
     return bool(np.isfinite(scales).all()) and (scales.norms > 0 or not cosine)
@@ -83,7 +85,8 @@ def _left_out(modes, records):
 
 
 def _plain(x):
-    """Lists of numbers, rounded; what is not finite is None."""
+    """An array as nested lists of rounded numbers, with None for a number that is not
+    finite."""
     if isinstance(x, np.ndarray | list):
         return [_plain(each) for each in x]
     return float(f"{x:.{DIGITS}g}") if math.isfinite(x) else None

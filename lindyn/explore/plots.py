@@ -1,7 +1,8 @@
-"""The Bokeh figures of the page, empty: `draw.js` fills their sources and ranges by name.
+"""The Bokeh figures of the page, without data: page/draw.js fills their sources and ranges.
 
-A source is named FIGURE-LAYER. A model's colours are roles in its `tags`, which `draw.js`
-looks up in the page's style sheet, so that one palette serves light and dark.
+A data source is named FIGURE-LAYER. The `tags` of a model name the role of each of its colours;
+page/draw.js looks the roles up in the style sheet. So the same figures serve the light and the
+dark theme.
 """
 
 import json
@@ -51,7 +52,8 @@ MARKERS = {"o": "circle", "h": "hex", "X": "plus", "P": "plus", "s": "square", "
 
 
 def document() -> dict:
-    """All figures as one Bokeh document; the same names and numbers each time."""
+    """All figures as one Bokeh document. Identifiers are renumbered, so that the document is
+    the same in every process."""
     shared = Document()
     for fig in (_plane(), _line(), _course(), _margin()):
         shared.add_root(fig)
@@ -62,7 +64,8 @@ def document() -> dict:
 
 
 def marks() -> dict[str, dict]:
-    """How `plot` marks each class of fixed point, in Bokeh's words and the page's roles."""
+    """The marker of each class of fixed point in `lindyn.plot`, translated into Bokeh's names
+    of markers and the page's roles of colours."""
     roles = {color: role for role, color in LIGHT.items()}
     return {
         kind: {
@@ -106,7 +109,7 @@ def _line():
 
 def _course():
     fig = _figure("course", None, "p, s, τ")
-    fig.xaxis.visible = False  # that of the next figure is below it
+    fig.xaxis.visible = False  # the figure below has the same time axis
     _curve(fig, "p", "blue", 1.8)
     _curve(fig, "s", "green", 1.8, [7, 3])
     _curve(fig, "tau", "orange", 1.8, [2, 2])
@@ -185,7 +188,7 @@ def _add(fig, layer, columns, glyph, level):
 
 
 def _curve(fig, layer, role, width, dash=(), *, level="glyph"):
-    """A curve, or several with NaN between them: one stroke, whatever their number."""
+    """Several curves in one glyph, separated by NaN: the browser then draws a single stroke."""
     glyph = Line(
         x="x",
         y="y",
@@ -205,7 +208,8 @@ def _area(fig, layer):
 
 
 def _points(fig, layer):
-    """Points: the edge of the axes does not cut them, and they are painted by themselves."""
+    """Points on the overlay level: the frame does not clip them, and Bokeh repaints them
+    without repainting the curves."""
     columns = ("x", "y", "size", "marker", "angle", "line", "fill", "width")
     glyph = Scatter(
         x="x",

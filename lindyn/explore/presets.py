@@ -1,6 +1,6 @@
-"""What the page starts from: the command's flags, and named settings of them.
+"""The flags of the command, their checks, and the presets of the page's menu.
 
-Neither JAX nor Bokeh is needed to say what there is.
+This module imports neither JAX nor Bokeh, so that --help stays fast.
 """
 
 import dataclasses
@@ -31,29 +31,29 @@ MOST_STARTS = 24
 @dataclasses.dataclass(frozen=True)
 class Config:
     wd: float = 0.01  # weight decay eta
-    wd_p: float | None = None  # the predictor's, where it differs
-    wd_s: float | None = None  # the encoder's, where it differs
-    alpha_p: float = 1.0  # learning rate of the predictor over that of the encoder
+    wd_p: float | None = None  # weight decay of the predictor, if different
+    wd_s: float | None = None  # weight decay of the encoder, if different
+    alpha_p: float = 1.0  # learning rate of the predictor, divided by that of the encoder
     beta: float = 0.4  # rate of the target's EMA
     sigma2: float = 0.0  # variance that the augmentation adds
-    tau: float = 1.0  # Wa = tau W: held fixed, or with --regime ema where it starts
-    regime: Regime = "fixed"  # of target, predictor and loss; "cosine": starts are one network
-    eps: float = 0.1  # DirectPred's p = sqrt(s) + eps
+    tau: float = 1.0  # Wa = tau W: held fixed, or the initial value with --regime ema
+    regime: Regime = "fixed"  # kind of target, predictor and loss; "cosine" couples all starts
+    eps: float = 0.1  # eps of DirectPred: p = sqrt(s) + eps
     start: tuple[float, ...] = (0.1, 0.9, 0.6, 0.08, -0.3, 0.5, -0.35, 0.05)
-    """Where trajectories start: p and s of each in turn."""
-    time: float = 40.0  # that they take
-    p_range: tuple[float, float] | None = None  # default: all fixed points, with room
-    s_range: tuple[float, float] | None = None
+    """Initial conditions of the trajectories: p and s of each in turn."""
+    time: float = 40.0  # length of the trajectories, in time units
+    p_range: tuple[float, float] | None = None  # p axis; default: holds all fixed points
+    s_range: tuple[float, float] | None = None  # s axis; default: holds all fixed points
     preset: Name | None = None
-    """Values to start from; other flags change them. All are in the page's menu too."""
-    run: pathlib.Path | None = None  # a folder of lindyn.train, whose modes move over the plane
+    """Named values; other flags override them. The page's menu has the same presets."""
+    run: pathlib.Path | None = None  # run folder of lindyn.train, whose modes are drawn
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with suffix .html
     json: bool = False  # print one JSON object
-    show: bool = False  # open it in a browser
+    show: bool = False  # open the page in a browser
 
 
-_P, _S = (-0.5, 1.5), (0.0, 1.6)  # of Fig. 3
-_FIG5 = (0.5, 0.1, 0.3, 0.1, 0.1, 0.1)
+_P, _S = (-0.5, 1.5), (0.0, 1.6)  # axis limits of Fig. 3
+_FIG5 = (0.5, 0.1, 0.3, 0.1, 0.1, 0.1)  # p and s of each mode in figures/fig05.py
 PRESETS = {
     "fig3-none": Config(preset="fig3-none", wd=0.0, p_range=_P, s_range=_S),
     "fig3-weak": Config(preset="fig3-weak", time=100.0, p_range=_P, s_range=_S),
@@ -102,7 +102,7 @@ MENU = {
 
 
 def check(config: Config) -> None:
-    """`UsageError` for what has no picture."""
+    """Raises `UsageError` if a value is outside the range that the page can draw."""
     if config.regime not in get_args(Regime):
         raise UsageError(f"--regime {config.regime}: one of {', '.join(get_args(Regime))}")
     for flag, decay in (

@@ -1,4 +1,4 @@
-// Everything around the plots: sliders, choices, buttons, legend and words.
+// The controls around the plots (sliders, choices, buttons), the text and the legend.
 
 const byId = (id) => document.getElementById(id);
 
@@ -9,12 +9,13 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// "α_p" with its index set as one.
+// Splits "α_p" into text and a subscript element for the index.
 function indexed(text) {
   return text.split(/_([ps])\b/).map((part, i) => (i % 2 ? element("sub", {}, part) : part));
 }
 
-// Text that is only touched where it is new: whatever changes must be laid out again.
+// Replaces the content only if the text is new, since each change makes the browser lay out the
+// page again.
 function write(id, text, nodes = indexed) {
   const place = byId(id);
   if (place.dataset.text === text) return;
@@ -82,7 +83,7 @@ const splitting = (split) => (state) =>
 
 function showControls(state) {
   const moving = state.regime === "ema";
-  const free = state.regime === "cosine"; // of decay, and of the target's length
+  const free = state.regime === "cosine"; // weight decay and tau are not used there
   byId("tau").min = moving ? 0 : CONTROLS.tau.low;
   write("tau-meaning", moving ? "target at the start" : CONTROLS.tau.meaning);
   for (const flag of Object.keys(CONTROLS)) showValue(flag, state);
@@ -108,7 +109,7 @@ function showControls(state) {
 function showValue(flag, state) {
   const value = read(state, flag);
   const [range, number] = [byId(flag), byId(`${flag}-number`)];
-  range.value = CONTROLS[flag].log ? Math.log10(value) : value; // which keeps to its ends
+  range.value = CONTROLS[flag].log ? Math.log10(value) : value; // the browser clips it
   range.setAttribute("aria-valuetext", short(value));
   const typing = document.activeElement === number;
   if (typing && valid(flag, Number(number.value), state.regime)) return;
@@ -131,7 +132,8 @@ function showWords(state, found) {
   write("command", line, (text) =>
     text.split(/ (?=--)/).flatMap((part) => [element("span", {}, part), " "]),
   );
-  byId("command-row").hidden = !line || state.params.sigma2 < 0; // as of some runs
+  // A run with a cosine loss may have sigma2 < 0, which the command does not accept.
+  byId("command-row").hidden = !line || state.params.sigma2 < 0;
   const network = state.regime === "cosine";
   const equal = "One mode among equal ones, from the command line:";
   write("command-title", network ? equal : "This picture, from the command line:");
@@ -148,7 +150,7 @@ function lineTitle({ regime, params }) {
   return `dp/dt on the parabola${invariant ? " s = p²/α_p" : ", not invariant now"}`;
 }
 
-// Legend: what is in the plane now.
+// The curves of the legend, which shows only those that the plane contains now.
 const CURVES = [
   ["basin"],
   ["p", "dp/dt = 0"],

@@ -1,6 +1,6 @@
-// The Bokeh figures of plots.py: opened, filled and painted.
+// Opens the Bokeh figures of plots.py, fills their data sources and repaints them.
 
-const figures = {}; // by name: the view, and its renderers by layer
+const figures = {}; // name -> {view, layers}; layers: name -> renderer
 
 async function openFigures() {
   const roots = given.figures.roots.map((root) => [root.id, root.attributes.name]);
@@ -15,15 +15,15 @@ async function openFigures() {
       layers[renderer.name.slice(name.length + 1)] = view.renderer_views.get(renderer);
     }
     figures[name] = { view, layers };
-    view.canvas_view.events_el.tabIndex = -1; // the page has its own keys
+    view.canvas_view.events_el.tabIndex = -1; // the page handles the keyboard itself
     hasten(view);
   }
 }
 
-// Spares Bokeh what it does at each painting and is never needed here: to ask the style sheet
-// for every property of an axis and for the size of an em, to lay the figure out again where
-// an axis needs less room than it has, and to keep each layer ready as it would look if it
-// were selected or muted.
+// Switches off work that Bokeh does at each repaint and that this page never needs: reading
+// every property of an axis and the size of an em from the style sheet, laying out the figure
+// again if an axis needs less room than it has, and updating the selected and muted variants
+// of each layer.
 function hasten(view) {
   Object.defineProperty(view, "base_font_size", { value: 13 });
   for (const part of [view, ...view.renderer_views.values()]) {
@@ -41,8 +41,8 @@ function hasten(view) {
 const SPARE = ["selection_glyph", "nonselection_glyph", "muted_glyph", "decimated_glyph"];
 const STEPS = ["set_data", "set_visuals", "after_visuals", "after_lazy_visuals", "map_data"];
 
-// Bokeh would paint each change by itself, and late; here all of a figure's are one painting.
-// `changed` is {figure: {layer: columns}}, `ranges` {figure: {x, y}}.
+// Applies all changes of a figure in one repaint; Bokeh itself would repaint later, and once
+// per change. `changed` is {figure: {layer: columns}}, `ranges` is {figure: {x, y}}.
 async function show(changed, ranges = {}) {
   const touched = Object.keys(changed).filter((name) => Object.keys(changed[name]).length);
   const names = new Set([...touched, ...Object.keys(ranges)]);
@@ -74,7 +74,7 @@ async function show(changed, ranges = {}) {
   }
 }
 
-// The colours of the style sheet, by role.
+// role -> colour, read from the style sheet
 let colors = {};
 
 function recolor() {
@@ -90,13 +90,14 @@ function recolor() {
   }
 }
 
-// Several curves as one, with NaN between them.
+// Joins several curves into one, separated by NaN.
 function joined(curves) {
   const along = (i) => curves.flatMap((curve) => [...curve[i], NaN]);
   return { x: along(0), y: along(1) };
 }
 
-// Columns of a Scatter, of points {x, y, size, marker, angle, color, hollow} in the window.
+// Columns for a Scatter glyph from points {x, y, size, marker, angle, color, hollow}; points
+// outside of the window are left out.
 function markers(points, window) {
   const shown = points.filter(({ x, y }) => within(x, window.x) && within(y, window.y));
   const column = (of) => shown.map(of);
@@ -133,7 +134,7 @@ function drawPlane(found, window) {
   };
 }
 
-// The saddle on top, since it may lie close to the collapsed point.
+// Draws the saddle last, on top, since it may lie close to the collapsed point.
 function fixedPoints(fixed, xs, ys) {
   return [0, 2, 1]
     .filter((i) => KINDS[fixed.kind[i]] in given.marks)
@@ -186,7 +187,7 @@ function drawNow(runs, { now, window }) {
   return markers(now > 0 ? runs.map(dot) : [], window);
 }
 
-// A network's m of this moment.
+// The vertical line p = m of a network at the current time.
 function drawM(runs, { now, window }) {
   const m = runs[0]?.forward.m ? at(runs[0].forward, "m", now) : NaN;
   return within(m, window.x) ? { x: [m, m], y: window.y } : { x: [], y: [] };
@@ -215,7 +216,7 @@ function drawLine(found, { regime }) {
   };
 }
 
-// Of a network m and the cosine stand in the place of tau and the margin.
+// For a network (cosine loss), m replaces tau, and the cosine replaces the eigenvalue of K.
 function drawTimes(runs, { regime, time, window }) {
   const network = regime === "cosine";
   const each = (name) =>
@@ -223,7 +224,7 @@ function drawTimes(runs, { regime, time, window }) {
   const [p, s] = ["p", "s"].map(each);
   const [tau, margin] = (network ? ["m", "cosine"] : ["tau", "margin"]).map(each);
   const x = [0, time];
-  const shown = network ? [0.1] : [1, ...tau.y]; // m has poles
+  const shown = network ? [0.1] : [1, ...tau.y]; // m has poles, so the range ignores it
   label(figures.course.view.model.left[0], network ? "p, s, m" : "p, s, τ");
   label(figures.margin.view.model.left[0], network ? "cosine · (1 + σ²)" : "eigenvalue of K");
   return {
@@ -239,7 +240,7 @@ function label(axis, text) {
   if (axis.axis_label !== text) axis.axis_label = text;
 }
 
-// The range of numbers, with room, and not of what runs beyond `most`.
+// A range that holds the numbers and zero, with a margin; values beyond `most` are cut off.
 function spread(numbers, most = Infinity) {
   let [low, high] = [0, 0];
   for (const y of numbers) {

@@ -1,4 +1,4 @@
-// The plane as a file.
+// Saves the plane as an SVG or a PNG file.
 
 async function download(type) {
   const blob = type === "svg" ? await asSvg() : await asPng(2);
@@ -10,7 +10,7 @@ async function download(type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-// On the paper's colour, and saying what it shows.
+// Adds the background colour, and a description with the version and the state of the page.
 async function asSvg() {
   const text = await (await figures.plane.view.export("svg").to_blob()).text();
   const about = document.createElement("desc");

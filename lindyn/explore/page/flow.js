@@ -1,18 +1,20 @@
-// Curves of the flow: integration, the separatrix, the basin, and single trajectories.
-// As lindyn/phase/portrait.py and lindyn/phase/flow_lines.py; every equation is one of the generated functions.
+// Separatrix, basin, nullclines and trajectories of the flow, with the generated equations; the
+// counterpart of portrait.py and flow_lines.py in lindyn/phase. One file, as it mirrors those.
 
-const SPACING = 0.0125; // between the points of an arm, in widths of the window
-const REACH = 3; // its length
-const BOUND = 0.5; // how far beyond the window trajectories matter, in its widths
-const STRETCH = 0.02; // between the points of a trajectory, in widths of the window
+const SPACING = 0.0125; // longest step along a separatrix arm, in window widths
+const REACH = 3; // length of a separatrix arm, in window widths
+const BOUND = 0.5; // trajectories farther outside are ignored, in window widths
+const STRETCH = 0.02; // longest distance between points of a trajectory, in window widths
 
-// Whether the edge p-* exists, and by itself; at the critical decay it is a fold with arms.
+// Whether the saddle p-* exists as an isolated fixed point. At the critical decay it is a fold,
+// which has arms too.
 function hasSaddle(params, fixed) {
   const exists = !fixed.jacobian[1].flat().some(Number.isNaN);
   return Math.min(params.eta_s, params.eta_p) > 0 && exists;
 }
 
-// The saddle's stable manifold, solved in (p, log s): to its right and to its left.
+// The two arms of the saddle's stable manifold, to its right and to its left, integrated in
+// (p, log s).
 function arms(params, window, fixed) {
   if (!hasSaddle(params, fixed)) return [];
   const saddle = [fixed.p[1], fixed.s[1]];
@@ -40,14 +42,15 @@ function arms(params, window, fixed) {
   });
 }
 
-// Both arms and the saddle as one curve in increasing p.
+// Both arms and the saddle as one curve, sorted by p.
 function separatrix(fixed, arms) {
   const [right, left] = arms;
   const curve = [...left.slice().reverse(), [fixed.p[1], fixed.s[1]], ...right];
   return curve.sort((a, b) => a[0] - b[0]);
 }
 
-// s below which a mode collapses, for each p in xs: 0 where none does, Infinity where all do.
+// For each p in xs, the s below which a mode collapses: 0 if no mode collapses at this p,
+// Infinity if every mode does.
 function basin(params, window, fixed, arms, xs) {
   if (params.eta_s === 0 && params.eta_p === 0) {
     return xs.map((p) => basin_edge_without_decay(p, params));
@@ -71,7 +74,7 @@ function heightAt(curve, x) {
   return x1 > x0 ? y0 + ((y1 - y0) * (x - x0)) / (x1 - x0) : y0;
 }
 
-// The share of the window that lies below the edge, which is given at even steps.
+// The fraction of the window that lies below the edge. The edge has equally spaced points.
 function share(edge, window) {
   const [low, high] = window.y;
   const below = edge.map((s) => (Math.min(Math.max(s, low), high) - low) / (high - low));
@@ -79,7 +82,7 @@ function share(edge, window) {
   return (below.reduce((sum, part) => sum + part, 0) - ends) / (below.length - 1);
 }
 
-// p on the parabola up to which it collapses: p-*, but for split decay.
+// The largest p on the parabola that still collapses: p-*, except with two different decays.
 function edge(params, fixed, arms) {
   if (params.eta_p === params.eta_s || !arms.length) {
     const low = decay_roots(params)[0];
@@ -94,7 +97,8 @@ function edge(params, fixed, arms) {
   return curve[i - 1][0] + part * (curve[i][0] - curve[i - 1][0]);
 }
 
-// Arrows as segments, `count` a side: each through its node, of one length in the window.
+// A grid of count x count arrows as segments, centred on the nodes, all of the same length on
+// the screen.
 function arrows(params, window, count) {
   const spans = [window.x[1] - window.x[0], window.y[1] - window.y[0]];
   const half = 0.35 / count;
@@ -115,7 +119,7 @@ function arrows(params, window, count) {
   return found;
 }
 
-// Where dp/dt = 0 and where ds/dt = 0, in pieces [xs, ys].
+// The nullclines dp/dt = 0 and ds/dt = 0, as lists of pieces [xs, ys].
 function nullclines(params, window, xs) {
   const vertical = (p) => [[p, p], [...window.y]];
   const bottom = [[...window.x], [0, 0]];
@@ -129,7 +133,8 @@ function nullclines(params, window, xs) {
 
 const goalWithoutDecay = (params) => decay_roots({ ...params, eta_s: 0 })[1];
 
-// Lines of fixed points, {line: [xs, ys], attracts}: without decay of the predictor.
+// Lines of fixed points, {line: [xs, ys], attracts}. They exist only if the predictor has no
+// weight decay.
 function resting(params, window, xs) {
   const found = [];
   if (params.eta_p > 0) return found;
@@ -155,7 +160,8 @@ function resting(params, window, xs) {
   return found;
 }
 
-// One mode over the horizon, and where it came from. `known`, {fixed, arms}, saves time.
+// The trajectory of one mode, forward over the horizon and backward from its initial condition.
+// `known`, {fixed, arms}, passes results that are already computed.
 function launch(regime, params, rule, start, horizon, window, known = {}) {
   const flow = FLOWS[regime](params, rule, start);
   const distance = distanceFrom(window);
@@ -169,7 +175,7 @@ function launch(regime, params, rule, start, horizon, window, known = {}) {
     forward.tau.push(tau);
     forward.margin.push(alignment_margin(p, s, { ...params, tau }));
   }
-  // A target that moves starts to at t = 0.
+  // An EMA target starts to move at t = 0, so that regime has no backward trajectory.
   const until = (y) => distance(flow.see(y)) > BOUND;
   const back = regime === "ema" ? 0 : -horizon;
   const past = integrate(flow.field, flow.y0, back, { ...how, until, most: 2000 }).y.map(
@@ -183,13 +189,13 @@ function launch(regime, params, rule, start, horizon, window, known = {}) {
   };
 }
 
-// How far a place lies beyond the window, in its widths.
+// Distance of a point from the window, in window widths.
 function distanceFrom({ x, y }) {
   const beyond = (value, [low, high]) => Math.max(low - value, value - high) / (high - low);
   return ({ p, s }) => Math.max(beyond(p, x), beyond(s, y));
 }
 
-// Into how many pieces the way from one place to the next is cut for drawing.
+// The number of pieces into which the segment from one point to the next is cut for drawing.
 function cutsIn(window) {
   const distance = distanceFrom(window);
   return (a, b) => {
@@ -199,8 +205,8 @@ function cutsIn(window) {
   };
 }
 
-// How each regime of lone modes is solved: the field, its state at the start, and what is seen
-// of a state.
+// For each regime with independent modes: the vector field `field`, the initial state `y0`, the
+// map `see` from a state to {p, s, tau}, and `how`, the options of integrate.
 const FLOWS = {
   fixed(params, rule, [p, s]) {
     const see = (y) => ({ p: y.p, s: Math.exp(y.log_s), tau: params.tau });
@@ -214,7 +220,8 @@ const FLOWS = {
       how: { atol: { p: 1e-14, log_s: 1e-8 } },
     };
   },
-  // (w, wa) in polar coordinates: w may pass through zero, and fall to e^(-1/eta) first.
+  // (w, wa) in polar coordinates, since w may pass through zero, and may shrink to e^(-1/eta)
+  // before it grows.
   ema(params, rule, [p, s]) {
     const { w, wa } = modes_of(p, Math.max(s, 1e-300), params.tau);
     const place = (y, r) => ({ p: y.p, w: r * Math.cos(y.angle), wa: r * Math.sin(y.angle) });
@@ -222,7 +229,7 @@ const FLOWS = {
       y0: { p, log_r: Math.log(Math.hypot(w, wa)), angle: Math.atan2(wa, w) },
       field: (y) => {
         const unit = place(y, 1);
-        const turn = modes(unit, params); // linear in (w, wa)
+        const turn = modes(unit, params); // the field is linear in (w, wa)
         return {
           p: modes(place(y, Math.exp(y.log_r)), params).p,
           log_r: unit.w * turn.w + unit.wa * turn.wa,
@@ -248,7 +255,7 @@ const FLOWS = {
   },
 };
 
-// Whether the mode's s ends at zero.
+// Whether the mode collapses, that is, whether its s tends to zero.
 function collapses(regime, params, rule, start, window, known = {}) {
   const [p, s] = start;
   if (!(s > 0)) return true;
@@ -268,10 +275,11 @@ function collapses(regime, params, rule, start, window, known = {}) {
   return s < heightAt(separatrix(fixed, curve), p);
 }
 
-// With a moving target: solved until the mode cannot turn any more. With decay that is where
-// |p| < eta_s and the weights are too small to raise it, or where p < 0 and they shrink long
-// before it has come to 0 (beta w^2 - p wa^2 does); or else next to the goal. Without decay
-// the invariant tells s at the goal, and whether there is such a place.
+// Whether a mode with an EMA target collapses. The solve stops when the fate is certain. The
+// mode collapses if |p| < eta_s and the weights are too small to raise p, or if p < 0 and the
+// weights shrink long before p returns to 0 (beta w^2 - p wa^2 shrinks). It survives if it is
+// close to the goal. Without decay, the invariant gives s at the goal; if it is not
+// positive, there is no goal.
 function dies(start, params) {
   const { eta_p, eta_s, alpha_p, beta } = params;
   const last = fixed_points({ ...params, tau: 1 });

@@ -1,9 +1,10 @@
-// What the theory says of a state: everything that is drawn and told.
+// Computes everything that the page draws and reports for a state.
 
-const POINTS = 201; // of a curve that is a function of p
-const ARROWS = 13; // a side
+const POINTS = 201; // number of points on a curve that is a function of p
+const ARROWS = 13; // number of arrows along each side of the plane
 
-// Keeps the parts of `last` that the change from it leaves as they are, and those objects.
+// Reuses the results of `last` that the change of state does not affect. It returns the same
+// objects for these, so that a comparison by identity tells what is new.
 function explored(state, last) {
   if (state.regime === "cosine") return exploredNetwork(state, last);
   const moving = state.regime === "ema";
@@ -14,7 +15,7 @@ function explored(state, last) {
   return { ...plane, plane, runs, critical: critical_decay(state.params) };
 }
 
-// Under a cosine loss all starts are of one network: each moves with all the others.
+// With a cosine loss all starts are modes of one network, so their equations are coupled.
 function exploredNetwork(state, last) {
   const { params, starts, time, window } = state;
   const fate = fates(starts, params);
@@ -39,18 +40,18 @@ function launched(state, start, known, last) {
   return same ?? { key, ...launch(regime, params, rule, start, time, window, known) };
 }
 
-// Where a start is: DirectPred has one p for each s.
+// The point of a start in the plane. With DirectPred, s determines p.
 function placed([p, s], { regime, rule }) {
   return regime === "directpred" ? [predictor(s, rule), s] : [p, s];
 }
 
-// A moving target: the plane is that of the first trajectory at this moment.
+// With an EMA target, the plane is drawn for the current tau of the first trajectory.
 function shownParams({ regime, params, now }, runs) {
   if (regime !== "ema" || !runs.length) return params;
   return { ...params, tau: at(runs[0].forward, "tau", now) };
 }
 
-// A trajectory's value at a time.
+// Linear interpolation of a trajectory at a time.
 function at(forward, name, time) {
   const { t } = forward;
   let low = 0;
@@ -71,7 +72,7 @@ function planeOf(state) {
   return still ? emptyPlane(state, xs) : freePlane(state, xs);
 }
 
-// Where no mode of a network comes to p > 0 there is no goal for one more.
+// The plane if no mode of the network reaches p > 0: then an additional mode has no goal.
 function emptyPlane({ params }, xs) {
   return {
     xs,
@@ -106,7 +107,7 @@ function freePlane({ params, window }, xs) {
   };
 }
 
-// DirectPred leaves one way to move: along p = p(s).
+// With DirectPred, a mode moves only along the curve p = p(s).
 function predictedPlane({ params, rule, window }, xs) {
   const fixed = directset_fixed_points(params, rule);
   const least = directset_edge(params, rule);
@@ -129,7 +130,7 @@ function predictedPlane({ params, rule, window }, xs) {
   };
 }
 
-// A little beside it, since on it there are other curves.
+// Arrows a little beside the curve, since other curves are drawn on it.
 function alongCurve(params, rule, window) {
   const found = { x0: [], y0: [], x1: [], y1: [] };
   const step = (window.y[1] - window.y[0]) / 20;

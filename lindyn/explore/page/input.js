@@ -1,12 +1,12 @@
-// The plane under a pointer, a wheel and keys. `act` is {state, set, point}.
+// Pointer, wheel and keyboard input on the plane. `act` is the object of page.js.
 
-const NEAR = 18; // pixels from a start within which it is taken hold of
-const STEP = 1 / 40; // of the window, that an arrow key moves the cross-hair
+const NEAR = 18; // pixels; a pointer within this distance of a start drags it
+const STEP = 1 / 40; // fraction of the window by which an arrow key moves the cross-hair
 
 function listen(act) {
   const plane = byId("plane");
-  let held = null; // the index of the start that is being dragged
-  let waiting = null; // a touch that may yet scroll the page
+  let held = null; // index of the start that is being dragged
+  let waiting = null; // point of a touch that may still turn into scrolling
 
   const launchAt = ([p, s]) => {
     if (act.state.starts.length >= MOST_STARTS || !canStart(p, s)) return;
@@ -106,7 +106,8 @@ function keyed(event, act, launchAt) {
   return true;
 }
 
-// The window scaled about a point of it, by default its middle, and never below s = 0.
+// The window scaled about a point, by default the middle of its lower edge. It never extends
+// below s = 0.
 function zoomed({ window }, factor, point) {
   const [p, s] = point ?? [(window.x[0] + window.x[1]) / 2, window.y[0]];
   const scaled = ([low, high], at) => [at + (low - at) * factor, at + (high - at) * factor];
@@ -115,7 +116,8 @@ function zoomed({ window }, factor, point) {
   return drawable(x) && drawable(y) ? { x, y } : window;
 }
 
-// A pointer's place as [p, s]; null outside of the axes, unless it is to be `held` inside.
+// The position of a pointer as [p, s]. Outside of the axes it is null, or with `held` the
+// nearest point on their edge.
 function pointOf(event, { window }, held = false) {
   const box = byId("plane").getBoundingClientRect();
   const { left, top, width, height } = figures.plane.view.frame.bbox;
@@ -128,7 +130,7 @@ function pointOf(event, { window }, held = false) {
   return [digits(window.x, x), digits(window.y, y)];
 }
 
-// To as many digits as a pixel can tell.
+// Rounds a value to the resolution of a pixel.
 const toPixel = (value, pixel) => {
   const unit = 10 ** Math.floor(Math.log10(pixel));
   return Number((Math.round(value / unit) * unit).toPrecision(6));

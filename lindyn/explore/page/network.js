@@ -1,16 +1,18 @@
-// The modes of one network under a cosine loss: they share its m, and are solved together.
+// The modes of one network with a cosine loss. They are coupled by m, and solved together.
 
-// As the generated functions take them: `WIDTH` modes, the last ones zero.
+// The generated functions take `WIDTH` modes; a smaller network is padded with zeros.
 const padded = (values) => Array.from({ length: WIDTH }, (_, i) => values[i] ?? 0);
 const columns = (places) => [padded(places.map(([p]) => p)), padded(places.map(([, s]) => s))];
-const weights = (p, w) => ({ p, w, wa: w }); // a cosine does not see how long the target is
+const weights = (p, w) => ({ p, w, wa: w }); // the cosine ignores the target's length
 const moves = ([, s]) => s > 0;
 
-// One mode among many that keep m: the squared loss' without decay, whose goal is m.
+// Parameters for one mode among many others that keep m constant: it then follows the equations
+// of the squared loss without decay, and its goal is m.
 const keeping = (m, params) => ({ ...params, eta_p: 0, eta_s: 0, sigma2: 0, tau: m });
 
-// Which starts live, and the p = m that these come to. `rests` if all have one p, so that
-// nothing moves; `opposed` if none comes to p > 0: then one takes all of s, at p = m < 0.
+// Which starts survive, and the value p = m that they reach. `rests`: all modes have the same
+// p, so that nothing moves. `opposed`: no mode reaches p > 0; then one mode ends with the whole
+// sum of s, at p = m < 0.
 function fates(starts, params) {
   const moving = starts.filter(moves);
   if (new Set(moving.map(([p]) => p)).size < 2) {
@@ -27,7 +29,8 @@ function fates(starts, params) {
   return { lives: end.map(([, s]) => s > all / 2), m: cosine_goal(...columns(end)), opposed: true };
 }
 
-// Each start's trajectory, as `launch` has it. The first has m and the cosine in time too.
+// The trajectory of each start, in the format of `launch`. The first one also contains m and
+// the cosine over time.
 function together(starts, params, horizon, window, fate) {
   const { field, y0, see, atol } = networkOf(starts, params);
   const cuts = cutsIn(window);
@@ -60,7 +63,8 @@ function together(starts, params, horizon, window, fate) {
   return runs;
 }
 
-// In (p, log w) of all that move, one list: a mode may come back from next to nothing.
+// The equations of all modes with s > 0, in one list of p and log w. The logarithm is needed
+// since a mode may grow again after its w has almost vanished.
 function networkOf(starts, params) {
   const free = { ...params, eta_p: 0, eta_s: 0 };
   const moving = starts.filter(moves);

@@ -1,7 +1,7 @@
-// The paper's ten observations, with the numbers of a setting.
+// The paper's ten observations, filled with the numbers of the current parameters.
 
-const FAST = 2; // a predictor's rate from which on it counts as large
-const SLOW = 0.1; // a target's rate up to which it counts as small
+const FAST = 2; // alpha_p from this value on counts as large
+const SLOW = 0.1; // beta up to this value counts as small
 const SHOWN = {
   fixed: [1, 2, 3, 4, 5, 6, 7, 10],
   ema: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
@@ -9,7 +9,7 @@ const SHOWN = {
   cosine: [],
 };
 
-// The paper's numbered observations that the setting shows, with its numbers.
+// The observations that apply to the current parameters, with their numbers in the paper.
 function observations(facts) {
   return SHOWN[facts.state.regime]
     .map((number) => ({ number, text: OBSERVATIONS[number](facts) }))
@@ -18,7 +18,7 @@ function observations(facts) {
 
 const survive = ({ params, high }) => high > 0 && !(params.eta_p === 0 && params.eta_s > 0);
 const fast = ({ params }) => params.alpha_p >= FAST;
-// A number as it is, and as it would be with a predictor no faster than the encoder.
+// A number for the current parameters, and the same for a predictor at the encoder's rate.
 const beside = (params, of) =>
   [params, { ...params, alpha_p: 1 }].map((each) => three(of(each)));
 

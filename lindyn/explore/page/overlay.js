@@ -1,6 +1,6 @@
-// A run of the trainer over the plane: its modes, record by record.
+// Draws the modes of a training run over the plane, record by record.
 
-const TRAIL = 12; // records
+const TRAIL = 12; // length of a trail, in records
 
 function openRun(act) {
   const { run } = given;
@@ -15,7 +15,8 @@ function openRun(act) {
   });
 }
 
-// The change that shows record `i`: with the run's parameters of then, if it is followed.
+// The change of state that shows record `i`. With `follow` it also takes the run's parameters
+// at that record.
 const recordAt = (i) => (state) => {
   const record = Math.min(Math.max(Math.round(i), 0), given.run.epochs.length - 1);
   if (!state.follow) return { record, follow: false };
@@ -41,7 +42,7 @@ function drawRun({ record, window }) {
   };
 }
 
-// The window with room for all that the run's modes do.
+// Extends the window so that it holds the run's modes at all records.
 function withRun({ x, y }) {
   if (!given.run) return { x, y };
   const reach = (range, values) => holding(range, values.flat().filter(Number.isFinite));

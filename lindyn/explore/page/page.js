@@ -1,11 +1,11 @@
-// The page: a state, what is found of it, and one redraw a frame.
+// The entry point: holds the state and its results, and redraws at most once per frame.
 
-const LASTS = 8; // seconds that play takes
-let first = null; // the state as given
+const LASTS = 8; // seconds that the play button takes from begin to end
+let first = null; // the state in which the page was built
 let state = null;
 let found = null;
-let cross = null; // of the keyboard, [p, s]
-let asked = 0; // the frame that will redraw
+let cross = null; // cross-hair of the keyboard, [p, s]
+let asked = 0; // id of the requested animation frame, or 0
 let playing = null;
 let written = 0;
 
@@ -22,7 +22,7 @@ const act = {
   get state() {
     return state;
   },
-  // The state at once, the picture with the next frame.
+  // Changes the state at once, and the picture in the next frame.
   set(changes) {
     update(changes);
     if (!asked) asked = requestAnimationFrame(redraw);
@@ -43,7 +43,8 @@ const act = {
   },
 };
 
-// The state whose plane is drawn: with a moving target that of this moment.
+// The state with the parameters of the drawn plane: its tau is the current one of an EMA
+// target, or the m of a network.
 const seen = () => ({ ...state, params: found.params });
 
 function drawCross() {
@@ -52,7 +53,7 @@ function drawCross() {
   return { cross: markers(here, state.window) };
 }
 
-let drawn = {}; // what the last redraw was made of
+let drawn = {}; // the inputs of the last redraw
 
 function redraw() {
   cancelAnimationFrame(asked);
@@ -95,7 +96,7 @@ function redraw() {
   });
 }
 
-// After the plots, which would otherwise wait for the browser to lay the text out.
+// Called after the plots are drawn, which would otherwise wait for the layout of the text.
 function tell() {
   showControls(state);
   showWords(state, found);
@@ -103,7 +104,8 @@ function tell() {
   remember();
 }
 
-// The state in the address, a few times a second at most; a notebook's frame has none.
+// Writes the state into the address, at most a few times per second. The frame of a notebook
+// has no address.
 function remember() {
   clearTimeout(written);
   written = setTimeout(() => {

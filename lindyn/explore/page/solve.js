@@ -1,7 +1,7 @@
-// Numerical methods, without an equation of the theory: dy/dt = f(y) for a few numbers y, by
-// explicit steps and by implicit ones where it is stiff; and the graph of a function.
+// Numerical methods, without equations of the theory: an integrator for dy/dt = f(y), explicit
+// and, for stiff problems, implicit; and the pieces of a function's graph in a window.
 
-// Dormand and Prince, 5(4): stages, error estimate, and the continuous extension.
+// Coefficients of Dormand and Prince 5(4): stages, error estimate, continuous extension.
 const STAGES = [
   [1 / 5],
   [3 / 40, 9 / 40],
@@ -21,7 +21,8 @@ const BETWEEN = [
   69997945 / 29380423,
 ];
 
-// RODAS: where each stage is followed from (the last is the step), and what pulls on it.
+// Coefficients of RODAS: A gives the point at which the field is evaluated after each stage
+// (the last one is the new state), C couples each stage to the earlier ones.
 const LAST = [1.221224509226641, 6.019134481288629, 12.53708332932087, -0.687886036105895];
 const RODAS_A = [
   [1.544],
@@ -43,9 +44,10 @@ const RODAS_C = [
   ],
 ];
 
-// From y0 over the time t1 (backward if negative): times and states, the first and all steps.
-// `how`: rtol; atol, a number or one for each key; the `longest` step; `most` steps;
-// `until(y)`; `pieces(y, next)`, into how many a step is cut for drawing.
+// Integrates from y0 over the time t1 (backward if negative). Returns the times and the states:
+// the initial one, one after each step, and those between for drawing. `how` has rtol; atol, a
+// number or one per key; the `longest` step size; `most`, the largest number of steps; the
+// event `until(y)`; and `pieces(y, next)`, into how many pieces a step is cut for drawing.
 function integrate(field, y0, t1, how = {}) {
   const { rtol = 1e-8, atol = 1e-12, longest = Infinity, most = 20000 } = how;
   const { until = () => false, pieces = () => 1 } = how;
@@ -162,7 +164,7 @@ function explicitStep(rate, y, k1, h, sizes) {
   return { y: at, rate: k[6], error, factor: resized(error, 1 / 5), between, stiff };
 }
 
-// The linearly implicit steps of Hairer and Wanner's RODAS, 4(3): what is stiff comes to rest.
+// One step of Hairer and Wanner's RODAS 4(3), linearly implicit, for stiff problems.
 function implicitStep(rate, y, k1, h, sizes, rtol) {
   const n = y.length;
   const size = sizes(y, y);
@@ -195,7 +197,7 @@ function implicitStep(rate, y, k1, h, sizes, rtol) {
   return { y: at, rate: before, error, factor: resized(error, 1 / 4) };
 }
 
-const worst = (a, b) => (b <= a ? a : b); // NaN is worst
+const worst = (a, b) => (b <= a ? a : b); // the larger number; NaN counts as larger than all
 const resized = (error, power) =>
   error === 0 ? 5 : Math.min(5, Math.max(0.2, 0.9 * error ** -power)) || 0.2;
 
@@ -222,7 +224,8 @@ function solved(matrix, right) {
   return x;
 }
 
-// The pieces of a graph in the window, each with a point just beyond its edge.
+// The pieces of the graph of f inside the window. Each piece that leaves it ends with a point
+// just outside.
 function inside(f, xs, window) {
   const [low, high] = window.y;
   const beyond = (y) =>

@@ -1,4 +1,4 @@
-// What the page shows, as a value; and that value as the address's hash.
+// The state of the page as a plain object, and its conversion to and from the address's hash.
 
 const given = JSON.parse(document.getElementById("given").textContent);
 
@@ -9,8 +9,8 @@ const REGIMES = {
   cosine: "cosine loss",
 };
 
-// What a slider moves. `least` and `most` are the limits of `lindyn phase`, `low` and `high`
-// those of the slider; a number beyond them can be typed.
+// The quantity of each slider. `least` and `most` are the limits of `lindyn phase`; `low` and
+// `high` are the ends of the slider, and numbers beyond these ends can be typed.
 const CONTROLS = {
   wd: { symbol: "η", meaning: "weight decay", low: 0, high: 0.5, least: 0, most: 1e3 },
   "wd-p": {
@@ -58,12 +58,13 @@ const change = (flag, value) => {
   return flag === "time" ? { time: value } : { params: { [KEYS[flag]]: value } };
 };
 
-// A target may start at zero, where it moves.
+// tau = 0 is valid only with an EMA target, which then moves away from zero.
 const valid = (flag, value, regime) => {
   const { least, most } = CONTROLS[flag];
   if (!Number.isFinite(value) || value > most) return false;
   if (flag.startsWith("wd") && value > 0 && value < 1e-12) return false;
-  if (flag === "sigma2" && given.run) return value > -1; // where it holds the loss's lengths
+  // The sigma2 of a run with a cosine loss contains norms (movie.py), and may be negative.
+  if (flag === "sigma2" && given.run) return value > -1;
   return least === 0 || (flag === "tau" && regime === "ema") ? value >= 0 : value > 0;
 };
 
@@ -78,7 +79,8 @@ const merge = (state, changes) => {
   if (asked.length && !asked.includes("preset")) next.preset = "";
   if (next.regime !== "ema" && next.params.tau === 0) next.params.tau = 1;
   if (next.params.eta_p !== next.params.eta_s) next.split = true;
-  const shifts = changes.starts && next.regime === "cosine"; // the window would follow the hand
+  // With a fitted window, the plane would move under the pointer that drags a start.
+  const shifts = changes.starts && next.regime === "cosine";
   if ((changes.window || shifts) && changes.fitted === undefined) next.fitted = false;
   const auto = fitted(next);
   const { x, y } = next.fitted ? auto : next.window;
@@ -87,8 +89,8 @@ const merge = (state, changes) => {
   return next;
 };
 
-// The window that shows all fixed points, of a moving target those where it ends, and of a
-// network where its modes are at first and in the end.
+// The window that shows all fixed points. With an EMA target these are the fixed points at
+// tau = 1; for a network the window holds the initial and the final points of its modes.
 const fitted = ({ regime, params, starts }) => {
   if (regime === "cosine") return withRun(withNetwork(starts, params));
   if (regime === "ema") return withRun(window({ ...params, tau: 1 }));
@@ -106,7 +108,7 @@ const withNetwork = (starts, params) => {
   return { x: holding(x, p), y: [y[0], holding(y, [...s, ...rest])[1]] };
 };
 
-// The range with room for all of `values`.
+// Extends a range so that it holds all of `values`, with a margin.
 const holding = ([low, high], values) => {
   const [least, most] = [Math.min(low, ...values), Math.max(high, ...values)];
   const room = 0.03 * (most - least);
@@ -128,13 +130,14 @@ const toHash = (state) => {
   return words.join("&");
 };
 
-// A hash over `base`: the state, and what of the hash makes no sense.
+// Reads a hash. Returns the state, with defaults from `base`, and the invalid words.
 const fromHash = (hash, base) => {
   const words = hash.replace(/^#/, "").split("&").filter(Boolean);
   const pairs = words
     .map((word) => word.split("="))
     .map(([flag, text]) => [flag, decoded(text)]);
-  pairs.sort((a, b) => (b[0] === "regime") - (a[0] === "regime")); // on which others depend
+  // The regime is read first, since the limits of tau depend on it.
+  pairs.sort((a, b) => (b[0] === "regime") - (a[0] === "regime"));
   const [wrong, ranges] = [[], {}];
   let state = { ...base, starts: [], fitted: true, split: false, now: 0 };
   for (const [flag, text] of pairs) {
@@ -147,7 +150,7 @@ const fromHash = (hash, base) => {
   return { state: merge(state, {}), wrong };
 };
 
-// What a word of the hash changes; false if it makes no sense.
+// The change of state that one word of the hash describes, or false if it is invalid.
 const understood = (flag, text, regime) => {
   const numbers = text.split(",").map((word) => (word.trim() ? Number(word) : NaN));
   const axis = { "p-range": "x", "s-range": "y" }[flag];

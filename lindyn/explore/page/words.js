@@ -1,4 +1,5 @@
-// The words beside the picture, from the state and from what was found for it.
+// The text beside the plots: verdict, reasons, pointer, command line. One file, so that the
+// wording of all regimes can be read together.
 
 const digits = (x, count) => {
   if (!Number.isFinite(x)) return x > 0 ? "∞" : x < 0 ? "−∞" : "unknown";
@@ -7,7 +8,7 @@ const digits = (x, count) => {
 const three = (x) => digits(x, 3);
 const percent = (part) => `${three(100 * part)} %`;
 
-// Two numbers with as many digits as it takes to tell them apart, from three on.
+// Formats two numbers with enough digits, at least three, to tell them apart.
 function apart(x, y) {
   let count = 3;
   while (x !== y && digits(x, count) === digits(y, count) && count < 17) count++;
@@ -19,12 +20,13 @@ function words(state, found) {
   return { ...VERDICTS[state.regime](facts), observations: observations(facts) };
 }
 
-// A moving target is judged by where it ends, tau = 1; `start` keeps where it begins.
+// The numbers that the text needs. With an EMA target, `params` has the final tau = 1 and
+// `start` the initial tau.
 function factsOf(state, found = {}) {
   const start = state.params;
   const params = state.regime === "ema" ? { ...start, tau: 1 } : start;
   const [low, high] = decay_roots(params);
-  const closed = state.regime === "directpred"; // then nothing decays but the encoder
+  const closed = state.regime === "directpred"; // weight decay then acts on the encoder only
   const split = params.eta_p !== params.eta_s;
   return {
     state,
@@ -102,7 +104,7 @@ function ofFixedTarget(facts) {
   };
 }
 
-// Without decay on one side, or on both.
+// The verdict if the predictor, the encoder or both have no weight decay; else null.
 function oneSided({ params, goal, share }) {
   const { eta_p, eta_s } = params;
   if (eta_p > 0 && eta_s > 0) return null;
@@ -262,7 +264,7 @@ function complex(real, imag) {
   return `${three(real)} ${imag < 0 ? "−" : "+"} ${three(Math.abs(imag))}i`;
 }
 
-// What holds at a place of the plane. `found`, if given, saves solving for the edge again.
+// The text for a point of the plane. `found`, if given, avoids solving for the edge again.
 function pointer(state, p, s, found = {}) {
   if (!(s >= 0)) return "F has no negative eigenvalues: s is at least 0.";
   const { regime, params, rule, window } = state;
@@ -283,7 +285,8 @@ function pointer(state, p, s, found = {}) {
   ].join("; ");
 }
 
-// Of one more mode, so weak that the others keep their m: `params.tau`.
+// The same for an additional mode of a network, so weak that it does not change m, which is
+// `params.tau`.
 function pointerOfNetwork(p, s, params) {
   const { tau: m } = params;
   const here = `p = ${three(p)}, s = ${three(s)}`;
@@ -296,8 +299,8 @@ function pointerOfNetwork(p, s, params) {
   );
 }
 
-// The command that draws the same picture; of a moving target the one at `tau`; of a network
-// that of one mode among as many.
+// The command that draws the same picture. With an EMA target it is the picture at `tau`; for a
+// network, that of one mode among the same number of equal modes.
 function command(state, tau = state.params.tau) {
   const { regime, params, window, starts } = state;
   if (regime === "directpred" || (regime === "cosine" && starts.length < 2)) return "";
@@ -325,13 +328,13 @@ function command(state, tau = state.params.tau) {
   return words.join(" ");
 }
 
-// To a hundred-thousandth of the range: no one sees more.
+// Rounds to 1e-5 of the range, which is finer than a pixel.
 function rounded([low, high]) {
   const places = Math.min(Math.max(Math.ceil(5 - Math.log10(high - low)), 0), 20);
   return (x) => plain(Number(x.toFixed(places)));
 }
 
-// Without an exponent where it is negative: "-1e-7" would read as a flag.
+// Writes a negative number without an exponent: the command would read "-1e-7" as a flag.
 function plain(x) {
   const text = x === 0 ? "0" : String(x);
   return x < 0 && text.includes("e") ? x.toFixed(20).replace(/\.?0+$/, "") : text;
