@@ -1,4 +1,4 @@
-"""`lindyn COMMAND ...`, the same as `python -m lindyn.COMMAND ...`."""
+"""The console script: `lindyn COMMAND ...` is the same as `python -m lindyn.COMMAND ...`."""
 
 import sys
 from importlib import import_module
@@ -19,13 +19,14 @@ USAGE = "usage: lindyn COMMAND [OPTIONS]\n\n" + "".join(
 
 
 def main() -> int:
+    """Run the named command and return its exit code; 2 if there is no such command."""
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(USAGE + "\n`lindyn COMMAND --help` lists the options of a command.")
         return 0
     if name not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"lindyn {name}: no such command; there are {known}", file=sys.stderr)
+        names = ", ".join(COMMANDS)
+        print(f"lindyn {name}: no such command; choose one of {names}", file=sys.stderr)
         return 2
     return import_module(f"lindyn.{name}").main(rest)
 

@@ -1,4 +1,7 @@
-"""What the commands share: flags, exit codes, files, a progress bar."""
+"""What all commands share: parsing of flags, exit codes, output files and a progress bar.
+
+Read `program` first: every command begins and ends in `program.run`.
+"""
 
 from lindyn.command.files import (
     as_json as as_json,

@@ -1,4 +1,7 @@
-"""Files that say how to redraw them, and files that are written whole or not at all."""
+"""Output files: their paths, the command that redraws them, and atomic writing.
+
+Read `program` first.
+"""
 
 import dataclasses
 import json
@@ -24,10 +27,13 @@ def targets(
     *,
     make: bool = True,
 ) -> dict[str, pathlib.Path]:
-    """The file for each format: `out` is a folder, or a file whose suffix is a format too.
+    """The path of the output file for each format.
 
-    The first of `known` is taken if neither names one. With `make`, makes the folder, and
-    proves that it can be written to before any work is done.
+    `out` is a folder, in which the files are called `stem`, or a file whose suffix names one
+    more format. If neither `formats` nor a suffix names a format, the first of `known` is used.
+    With `make`, the folder is created, and a temporary file proves that it can be written to
+    before any work is done. `UsageError` if the suffix of `out` is not one of `known`, or if
+    the folder cannot be created or written to.
     """
     suffix, folder = out.suffix.removeprefix("."), out
     if suffix and not out.is_dir():
@@ -41,13 +47,14 @@ def targets(
                 pass
     except OSError as error:
         raise UsageError(f"--out {out}: cannot write there ({error.strerror})") from None
-    return {each: folder / f"{stem}.{each}" for each in dict.fromkeys(formats or known[:1])}
+    return {kind: folder / f"{stem}.{kind}" for kind in dict.fromkeys(formats or known[:1])}
 
 
 def redraw(name: str, config: Any, preset: Any) -> str:
-    """The command that gives the same output: the flags that differ from the preset's.
+    """The shell command that gives the same output.
 
-    A field without a default is no flag, but a word by its place.
+    It has a flag for each field of `config` whose value differs from that of `preset`, or from
+    its default if there is no preset. A field without a default is a positional argument.
     """
     words = ["python", "-m", f"lindyn.{name}"]
     if preset is not None:
@@ -70,7 +77,7 @@ def redraw(name: str, config: Any, preset: Any) -> str:
 
 
 def provenance(name: str, config: Any, preset: Any = None) -> dict[str, Any]:
-    """What every output file carries."""
+    """What every output file records: the command that redraws it, version and parameters."""
     return {
         "command": redraw(name, config, preset),
         "version": f"lindyn {version('lindyn')}",
@@ -83,24 +90,30 @@ def provenance(name: str, config: Any, preset: Any = None) -> dict[str, Any]:
 
 
 def as_json(content: Any) -> str:
-    """Strict JSON: NaN and infinities, which it lacks, are null and "inf"."""
+    """Strict JSON, which has no NaN and no infinities: they become null, "inf" and "-inf".
+
+    Arrays become lists, a complex number a list of its two parts, and a path a string.
+    """
     return json.dumps(_strict(content), allow_nan=False)
 
 
 def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An npz file, the same bytes each time."""
+    """Write `arrays` to an npz file. The same arrays give the same bytes."""
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """`write` a file that is never seen in part: under another name, which is then changed."""
-    other = path.with_name(f".{os.getpid()}.{path.name}")
+    """Write a file atomically, so that nobody reads an incomplete file.
+
+    `write` is called with a temporary path in the same folder, which is then renamed to `path`.
+    """
+    part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        write(other)
-        other.replace(path)
+        write(part)
+        part.replace(path)
     finally:
-        other.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _strict(x):

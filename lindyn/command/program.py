@@ -1,4 +1,4 @@
-"""How a command begins and ends: its flags, its exit code, and what JAX is told."""
+"""How a command begins and ends: parsing its flags, configuring JAX, and its exit code."""
 
 import contextlib
 import gc
@@ -27,9 +27,11 @@ def run(
     argv: Sequence[str] | None = None,
     presets: Mapping[str, Config] | None = None,
 ) -> int:
-    """Parse `argv` into `config`, call `main`, and return the exit code.
+    """Parse `argv` into a `config`, call `main` with it, and return the exit code.
 
-    `presets` holds the values that `--preset` starts from; other flags change them.
+    `presets` maps each name that `--preset` takes to a configuration, whose values other flags
+    override. A `UsageError` is printed as one line, with exit code 2. An interrupt by the user
+    has exit code 130. A closed pipe on stdout is no error: its exit code is 0.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -44,23 +46,24 @@ def run(
     except KeyboardInterrupt:
         print(f"lindyn {name}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our table has seen enough
+    except BrokenPipeError:  # whoever reads stdout, `head` for example, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
 
 
 def start(*, double: bool = True, accelerator: bool = False) -> None:
-    """Double precision, if so wanted, and programs that are compiled once for all runs.
+    """Configure JAX: its precision, its device and a persistent cache of compiled programs.
 
-    Without `accelerator` the processor does the work, unless JAX_PLATFORMS says otherwise: a
-    picture is not worth a GPU's start and memory.
+    `double` sets double precision. Without `accelerator` JAX runs on the CPU, unless
+    JAX_PLATFORMS says otherwise: a picture is not worth a GPU's start-up time and memory.
 
-    Programs are kept in the user's cache folder, apart for each kind of processor, unless JAX
-    has been told otherwise: by JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=0.
+    Compiled programs are stored in the user's cache folder, separately for each kind of CPU,
+    unless JAX_COMPILATION_CACHE_DIR names another folder. JAX_ENABLE_COMPILATION_CACHE=0
+    turns the cache off.
     """
     import jax
 
-    gc.freeze()  # tracing makes many objects, and little garbage
+    gc.freeze()  # tracing makes many objects and little garbage: collect rarely
     gc.set_threshold(100_000)
     if double:
         jax.config.update("jax_enable_x64", True)
@@ -73,7 +76,7 @@ def start(*, double: bool = True, accelerator: bool = False) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process at once: taking XLA's programs apart would take a fifth of a second."""
+    """End the process at once: freeing XLA's programs would take a fifth of a second."""
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -84,25 +87,25 @@ def _cache():
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     kind = platform.machine()
     if (processor := pathlib.Path("/proc/cpuinfo")).exists():
-        abilities = [line for line in processor.read_text().splitlines() if "flags" in line]
-        kind += "-" + hashlib.sha256("".join(abilities[:1]).encode()).hexdigest()[:8]
+        cpu_flags = [line for line in processor.read_text().splitlines() if "flags" in line]
+        kind += "-" + hashlib.sha256("".join(cpu_flags[:1]).encode()).hexdigest()[:8]
     return pathlib.Path(home) / "lindyn" / kind
 
 
 def _parse(name, config, argv, default):
-    said = io.StringIO()
-    keep = {} if default is None else {"default": default}
+    message = io.StringIO()
+    options = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(config, prog=f"lindyn {name}", args=argv, **keep)
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(config, prog=f"lindyn {name}", args=argv, **options)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(_one_line(said.getvalue())) from None
+        raise UsageError(_one_line(message.getvalue())) from None
 
 
 def _one_line(box: str) -> str:
-    """tyro's framed error, up to its first rule, without the frame."""
+    """The text of tyro's framed error message, up to its first horizontal rule."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
     return " ".join(" ".join(lines[:rule]).split())

@@ -1,4 +1,4 @@
-"""A bar for what takes long."""
+"""A progress bar for long computations."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,11 @@ T = TypeVar("T")
 def progress(
     items: Sequence[T], noun: str, label: Callable[[T], str] = lambda _: ""
 ) -> Iterator[T]:
-    """`items`, with a bar on stderr if they are several, or lines if it is no terminal."""
+    """Yield the items, and show the progress on stderr if there are at least two of them.
+
+    A terminal shows a bar. Elsewhere a line is printed at most every ten seconds. `noun`
+    names the items, and `label` describes the item that is yielded next.
+    """
     if len(items) < 2:
         yield from items
         return
@@ -29,14 +33,14 @@ def progress(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    begin = told = time.monotonic()
+    begin = printed = time.monotonic()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(noun, total=len(items))
         for done, item in enumerate(items):
             bar.update(task, completed=done, description=f"{noun} {label(item)}")
             now = time.monotonic()
-            if not console.is_terminal and now - told > 10:
-                told, left = now, (now - begin) / done * (len(items) - done)
-                told_of = f"{done} of {len(items)} {noun}, about {left:.0f} s left"
-                console.print(f"{told_of}, {label(item)}".removesuffix(", "), soft_wrap=True)
+            if not console.is_terminal and now - printed > 10:
+                printed, left = now, (now - begin) / done * (len(items) - done)
+                message = f"{done} of {len(items)} {noun}, about {left:.0f} s left"
+                console.print(f"{message}, {label(item)}".removesuffix(", "), soft_wrap=True)
             yield item

@@ -1,10 +1,10 @@
-"""A user's mistakes, told in one line each."""
+"""Errors in a user's input, each reported in one line, and checks that raise them."""
 
 import math
 
 
 class UsageError(ValueError):
-    """A user's mistake, in one line: what came, what is allowed, and why."""
+    """An error in the user's input, in one line: the value, what is allowed, and why."""
 
 
 def number(
@@ -16,7 +16,10 @@ def number(
     above: bool = False,
     why: str = "",
 ) -> None:
-    """`UsageError` unless least <= value <= most (least < value if `above`), and finite."""
+    """Raise `UsageError` unless `value` is finite and least <= value <= most.
+
+    With `above`, least < value is required. The message ends with `why`.
+    """
     low_enough = value > least if above else value >= least
     if math.isfinite(value) and low_enough and value <= most:
         return
@@ -27,7 +30,11 @@ def number(
 
 
 def interval(flag: str, ends: tuple[float | int, float | int]) -> None:
-    """`UsageError` unless the two ends are of a drawable size, in order and apart."""
+    """Raise `UsageError` unless the interval can be drawn.
+
+    Both ends must lie within +-1e6, the lower end first, at least 1e-9 apart, and apart by at
+    least 1e-6 of the larger magnitude.
+    """
     for end in ends:
         number(flag, end, -1e6, 1e6)
     low, high = ends

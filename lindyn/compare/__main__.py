@@ -1,4 +1,4 @@
-"""`python -m lindyn.compare`."""
+"""Runs the command as `python -m lindyn.compare`."""
 
 from lindyn import command
 from lindyn.compare.command import main

@@ -1,4 +1,7 @@
-"""Theorem 3 on a run: the commutator [F, Wp], its bound, and the least eigenvalue of K."""
+"""Checks Theorem 3 on a run: the commutator [F, Wp], its bound, and the least eigenvalue of K.
+
+Read `run_moments` first.
+"""
 
 from typing import NamedTuple
 
@@ -13,18 +16,23 @@ from lindyn.theory.hyperparameters import Units, effective
 
 
 class Alignment(NamedTuple):
-    """Theorem 3: while K > 0 the commutator [F, Wp] falls, (9) and (10)."""
+    """Theorem 3, (9) and (10): while K > 0, the commutator C = [F, Wp] falls."""
 
-    cosine: Float[np.ndarray, "times d"]  # of Wp u_j and u_j, in each record's own basis
-    commutator: Float[np.ndarray, " times"]  # |[F, Wp]|
-    relative: Float[np.ndarray, " times"]  # over |F| |Wp|
+    cosine: Float[np.ndarray, "times d"]  # between Wp u_j and u_j, in each record's basis
+    commutator: Float[np.ndarray, " times"]  # |C|
+    relative: Float[np.ndarray, " times"]  # |C|/(|F| |Wp|)
     asymmetry: Float[np.ndarray, " times"]
-    least: Float[np.ndarray, " times"]  # eigenvalue of K, in units of the learning rate
-    bound: Float[np.ndarray, " times"]  # |C(0)| e^(-2 integral of it): (10) as a running one
-    counts: tuple[int, int, int, int]  # K > 0 and falls, K > 0 and not, else falls, and not
+    # The least eigenvalue of K, as a rate in units of the learning rate of the encoder.
+    least: Float[np.ndarray, " times"]
+    # |C(0)| e^(-2 x), with x the integral of `least` over time: (10) with a varying rate.
+    bound: Float[np.ndarray, " times"]
+    # Intervals between records: with K > 0, those in which |C| falls, and those in which it
+    # does not; then the same two numbers for the other intervals.
+    counts: tuple[int, int, int, int]
 
 
 def alignment(m: RunMoments, units: Units) -> Alignment:
+    """Check Theorem 3 at every record of a run."""
     F, Wp = jnp.asarray(m.F), jnp.asarray(m.Wp)
     bases = jax.vmap(spectra.shared_basis)(F, Wp)
     norms = jax.vmap(spectra.commutator_norm)(F, Wp)
@@ -46,17 +54,20 @@ def alignment(m: RunMoments, units: Units) -> Alignment:
     )
 
 
-ROUNDING = 1e-6  # of |F| |Wp|: float32's, below which a commutator is none
+ROUNDING = 1e-6  # of |F| |Wp|: a smaller commutator is float32 rounding, and counts as zero
 
 
 def over_bound(found: Alignment) -> float:
-    """The largest log |C| - log bound, of commutators above their rounding."""
+    """The largest log |C| - log bound, or 0 if |C| never exceeds its bound.
+
+    Commutators that are rounding are left out.
+    """
     real = found.relative > ROUNDING
     return float(np.max(np.log(found.commutator[real] / found.bound[real]), initial=0.0))
 
 
 def _least(m, units, index):
-    """The least eigenvalue of K, with the parameters that hold at this record."""
+    """The least eigenvalue of K at a record, with the effective parameters there."""
     params, kappa = effective(units, m.scales(index), float(m.tau[index]))
     K = theorems.alignment_rate(jnp.asarray(m.F[index]), jnp.asarray(m.Wp[index]), params)
     symmetric = (K + K.T) / 2

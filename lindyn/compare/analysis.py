@@ -1,4 +1,4 @@
-"""All that the theory says of a run, and of what it says nothing."""
+"""Runs every check on a run, and lists those that do not apply to it, with the reason."""
 
 from typing import NamedTuple
 
@@ -17,35 +17,38 @@ from lindyn.theory import predictors
 from lindyn.theory.hyperparameters import Units, units
 
 
-CLOSED = ("directpred", "directset", "directcopy")
-FEWEST = 4  # records of which anything is said
+CLOSED = ("directpred", "directset", "directcopy")  # predictors in closed form
+FEWEST = 4  # records that a run must have for any check
 
 
 class Analysis(NamedTuple):
-    """None where the theory says nothing of such a run; `silent` says why."""
+    """The results of all checks. Those that do not apply are None; `silent` says why."""
 
     run: Run
     units: Units
     measured: RunMoments
-    first: int  # record where laws and forecasts begin
+    first: int  # index of the record where laws and forecasts start
     invariance: Invariance | None
     balance: Balance | None
     alignment: Alignment | None
-    seen: ModeSeries | None
-    given: Forecast | None  # what the record and the set-up give
-    fitted: Forecast | None
-    whole: Forecast | None  # given, from the first record of all
+    seen: ModeSeries | None  # the measured modes, from record `first` on
+    given: Forecast | None  # with parameters from that record and the configuration
+    fitted: Forecast | None  # with factors that are fitted to the first half of `seen`
+    whole: Forecast | None  # as `given`, but from the first record of the run
     fate: Fate | None
-    silent: dict[str, str]
+    silent: dict[str, str]  # the reason, by the name of a check that does not apply
 
 
 def analyse(run: Run, first: int) -> Analysis:
-    """All that can be said of a run, from its record `first` on."""
-    quiet = silent(run)
+    """Run all checks that apply to a run; laws and forecasts start at its record `first`.
+
+    `UsageError` if a record is not finite.
+    """
+    reasons = silent(run)
     unit, m = measured(run)
-    ask = lambda name, answer: None if name in quiet else answer()
+    result = lambda name, check: None if name in reasons else check()
     seen = given = fitted = whole = outcome = None
-    if "trajectories" not in quiet:
+    if "trajectories" not in reasons:
         rule = _rule(run.config)
         seen = forecast.observed(m, first)
         window = (len(seen.t) + 1) // 2
@@ -59,22 +62,25 @@ def analyse(run: Run, first: int) -> Analysis:
         units=unit,
         measured=m,
         first=first,
-        invariance=ask(
+        invariance=result(
             "invariance", lambda: invariance.invariance(m.at(slice(first, None)), unit)
         ),
-        balance=ask("balance", lambda: balance.balance(m, unit, first)),
-        alignment=ask("alignment", lambda: alignment.alignment(m, unit)),
+        balance=result("balance", lambda: balance.balance(m, unit, first)),
+        alignment=result("alignment", lambda: alignment.alignment(m, unit)),
         seen=seen,
         given=given,
         fitted=fitted,
         whole=whole,
         fate=outcome,
-        silent=quiet,
+        silent=reasons,
     )
 
 
 def measured(run: Run) -> tuple[Units, RunMoments]:
-    """A run in the theory's terms. `UsageError` if it holds anything that is not finite."""
+    """The units of a run, and its matrices in the units of the theory.
+
+    `UsageError` if a record is not finite.
+    """
     unit = units(run.config)
     m = run_moments.measured(run, unit)
     if not all(x is None or np.isfinite(x).all() for x in m):
@@ -83,13 +89,16 @@ def measured(run: Run) -> tuple[Units, RunMoments]:
 
 
 def begin(run: Run) -> int:
-    """The record from which laws are asked by default: a tenth of the run has gone by."""
+    """The default record at which laws and forecasts start: after a tenth of the run.
+
+    It is earlier if fewer than `FEWEST` records would be left from there on.
+    """
     first = int(np.searchsorted(run.epoch, 0.1 * float(run.epoch[-1])))
     return max(0, min(first, len(run.step) - FEWEST))
 
 
 def silent(run: Run) -> dict[str, str]:
-    """By answer, why the theory does not give it."""
+    """The checks that do not apply to a run: the reason, by the name of the check."""
     config, reasons = run.config, {}
     predictor = config["predictor"]
     everything = ("invariance", "balance", "identity", "alignment", "trajectories", "plane")
@@ -120,7 +129,7 @@ def silent(run: Run) -> dict[str, str]:
 
 
 def _law(run):
-    """What is not given of Theorem 1 where it holds."""
+    """The checks of Theorem 1 that do not apply although the theorem holds, with reasons."""
     config, reasons = run.config, {}
     if config["predictor"] == "two-layer":
         reasons["invariance"] = "the invariance is of a predictor that is one matrix"

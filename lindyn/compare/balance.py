@@ -1,4 +1,7 @@
-"""Theorem 1 on a run: the balance W W^T - Wp^T Wp/alpha_p under the flow and under steps."""
+"""Checks Theorem 1 on a run: the balance W W^T - Wp^T Wp/alpha_p under flow and under steps.
+
+Read `run_moments` first.
+"""
 
 from typing import NamedTuple
 
@@ -10,24 +13,25 @@ from lindyn.theory.hyperparameters import Units
 
 
 class Balance(NamedTuple):
-    """Theorem 1, (5), and what steps add: B = W W^T - Wp^T Wp/alpha_p, from a record on.
+    """Three laws for B = W W^T - Wp^T Wp/alpha_p, from a record at t = 0 on: Theorem 1, (5).
 
-    Of the flow, dB/dt = -2 (eta_s W W^T - eta_p Wp^T Wp/alpha_p), or e^(-2 eta t) B(0) for one
-    eta. Averaged over steps, the same and their source. Exact is `theorems.after_step`, here
-    from the run's first step on. All are over |B(0)|.
+    The flow: dB/dt = -2 (eta_s W W^T - eta_p Wp^T Wp/alpha_p), so B = e^(-2 eta t) B(0) for one
+    eta. Averaged over steps: the same law, and a source that the steps add. Exact for steps:
+    `theorems.after_step`, here from the first step of the run on. All arrays are divided by
+    |B(0)|.
     """
 
     norm: Float[np.ndarray, " times"]  # |B(t)|
-    predicted: Float[np.ndarray, " times"]  # by the flow
-    residual: Float[np.ndarray, " times"]  # |B(t) - what the flow makes of B(0)|
-    rate: float  # of |B| from t = 0 on, by least squares in its logarithm
-    expected: float  # 2 eta; NaN for decays that differ
-    averaged: Float[np.ndarray, " times"] | None  # the averaged law's residual
-    unexplained: Float[np.ndarray, " times"] | None  # and the exact one's
+    predicted: Float[np.ndarray, " times"]  # |B(t)| under the flow
+    residual: Float[np.ndarray, " times"]  # |B(t) - B(t) under the flow|
+    rate: float  # at which |B| decays from t = 0 on, by least squares in log |B|
+    expected: float  # 2 eta; NaN if the two decays differ
+    averaged: Float[np.ndarray, " times"] | None  # residual of the averaged law
+    unexplained: Float[np.ndarray, " times"] | None  # residual of the exact law
 
 
 def balance(m: RunMoments, units: Units, first: int = 0) -> Balance:
-    """With t = 0 at the record `first`."""
+    """Compare the balance of a run with its laws. t = 0 is at the record `first`."""
     B = m.weights - m.first_squares / units.alpha_p
     t = m.t - m.t[first]
     size = lambda x: np.linalg.norm(x, axis=(1, 2))
@@ -48,7 +52,10 @@ def balance(m: RunMoments, units: Units, first: int = 0) -> Balance:
 
 
 def _flow(m, units, first):
-    """B by the flow from a record on, and what the source adds to that by then."""
+    """B under the flow from record `first` on, and what the source adds to it.
+
+    The second is None if the run has recorded no source.
+    """
     t, weights, squares = m.t, m.weights, m.first_squares / units.alpha_p
     since = lambda steps: _since(first, steps)
     sources = None if m.source is None else np.diff(m.source, axis=0)
@@ -65,6 +72,6 @@ def _flow(m, units, first):
 
 
 def _since(first, steps):
-    """Sums of what lies between records, from a record on."""
+    """Cumulative sums of changes between records; the sum is zero at record `first`."""
     sums = np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, axis=0)])
     return sums - sums[first]

@@ -1,4 +1,7 @@
-"""Whether a run's modes should have collapsed, and whether they did."""
+"""Predicts which modes of a run collapse, from the flow at one record or from a forecast.
+
+Read `run_moments` and `forecast` first.
+"""
 
 from typing import Any, NamedTuple
 
@@ -17,24 +20,28 @@ from lindyn.theory.hyperparameters import Scales, Units, effective
 from lindyn.theory.states import Params
 
 
-FOREVER = 1e6  # units of time in which a mode of the frozen flow has met its fate
+FOREVER = 1e6  # end of a solve: by then each mode of the frozen flow survives or collapses
 
 
 class Fate(NamedTuple):
-    """Of the modes at one record, in the plane of (11)-(12) with what held there."""
+    """The fate of the modes at one record, by (11)-(12) with the parameters frozen there."""
 
     params: Params  # effective, with the tau of the record
-    kappa: float
-    critical: float  # decay at which every mode collapses, in the units of `params`
+    kappa: float  # rate of `hyperparameters.effective`
+    critical: float  # decay above which all modes collapse, in the units of `params`
     edge: float  # p-*
     goal: float  # p+*
     plane: Portrait
-    doomed: Bool[np.ndarray, " modes"]  # collapses under the flow of that moment
-    distance: Float[np.ndarray, " modes"]  # to the separatrix, in goals; negative inside
+    doomed: Bool[np.ndarray, " modes"]  # collapses under the frozen flow
+    # To the separatrix, with p and s in units of the goal's; negative inside the basin.
+    distance: Float[np.ndarray, " modes"]
 
 
 def fate(seen: ModeSeries, units: Units, scales: Scales, tau: float) -> Fate:
-    """(11)-(12) frozen at a record: its tau, and for the cosine loss its lengths and pull."""
+    """The fate of the modes at the first record of `seen`, by (11)-(12) with frozen parameters.
+
+    `tau` is frozen, and for the cosine loss also the norms and the pull of `scales`.
+    """
     params, kappa = held(units, scales, tau)
     p, s = seen.p[0], seen.s[0]
     edge, goal = (float(x) for x in theory.decay_roots(params))
@@ -52,7 +59,10 @@ def fate(seen: ModeSeries, units: Units, scales: Scales, tau: float) -> Fate:
 
 
 def held(units: Units, scales: Scales, tau: float) -> tuple[Params, float]:
-    """Effective parameters and kappa of a moment, its tau kept where the plane has a goal."""
+    """Effective parameters at one record, and kappa.
+
+    tau is clipped to between 0.001 and 1, so that the plane has a goal.
+    """
     params, kappa = effective(units, scales, max(min(tau, 1.0), 1e-3))
     return jax.tree.map(float, params), float(kappa)
 
@@ -65,9 +75,10 @@ def _doomed(p, s, params):
 
 
 def predicted_rank(told: Forecast) -> int | None:
-    """Modes that the forecast leaves with more than `spectra.FLAT` of the largest s.
+    """The number of modes that survive in a forecast.
 
-    None where its equations could not be solved.
+    At its end their s is more than `spectra.FLAT` times the largest s. None if the equations
+    of the forecast could not be solved.
     """
     last = told.s[-1]
     if not np.isfinite(last).all():
@@ -78,7 +89,7 @@ def predicted_rank(told: Forecast) -> int | None:
 
 
 def _window(seen, params):
-    """All of the run, and the fixed points."""
+    """A window that shows the whole run and the fixed points."""
     usual = portrait.window("p-s", params)
     wide = lambda ends, x: (min(ends[0], float(np.min(x))), max(ends[1], float(np.max(x))))
     p, s = wide(usual.x, seen.p), wide((0.0, usual.y[1]), seen.s)
@@ -87,7 +98,7 @@ def _window(seen, params):
 
 
 def _distance(plane: Portrait, p, s, params) -> Any:
-    """From each mode to the edge of the basin, p and s in units of the goal's."""
+    """The distance from each mode to the edge of the basin, with p and s over the goal's."""
     goal = params.tau / (1 + params.sigma2)
     unit = np.array([goal, goal**2 / params.alpha_p])
     curve = plane.basin[np.isfinite(plane.basin).all(1)] / unit

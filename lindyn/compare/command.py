@@ -1,4 +1,7 @@
-"""A run of the trainer against the theory: five answers, a figure, and their numbers."""
+"""The command `lindyn compare`: checks a training run against the theory, with a figure.
+
+Read `analysis` first, which runs the checks.
+"""
 
 import dataclasses
 import pathlib
@@ -23,24 +26,26 @@ Format = Literal["png", "svg", "pdf", "json"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Compares a run folder of lindyn train, finished or not, with the theory.
+    """Compares a run of lindyn train with the theory. The run may be unfinished.
 
-    Invariance, balance, alignment, trajectories, fate: a figure, a table, JSON and npz.
+    Checks invariance, balance, alignment, trajectories and fate. The results are a figure, a
+    table, JSON and npz.
     """
 
     run: Annotated[pathlib.Path, tyro.conf.Positional]
     """The run folder."""
     epoch: float | None = None
-    """Where laws and forecasts begin; a tenth of the run by default."""
+    """Epoch where laws and forecasts start; by default after a tenth of the run."""
     format: tuple[Format, ...] = ()
-    """The suffix of --out, or png; and JSON and npz."""
+    """Default: the suffix of --out, or png; always JSON and npz too."""
     out: pathlib.Path = pathlib.Path("lindyn-out")
     """A folder, or a file with a suffix."""
     json: bool = False
-    """One JSON object on stdout."""
+    """Print one JSON object instead of the table."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parse `argv`, run the command, and return its exit code."""
     return command.run("compare", Config, _main, argv)
 
 
@@ -50,16 +55,16 @@ def _main(config: Config) -> int:
     stem = f"compare-{run.path.resolve().name}"
     files = command.targets(config.out, stem, config.format, get_args(Format))
     command.start()
-    with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
-        plotting = meanwhile.submit(import_module, "lindyn.plot.runs")
-        found = analyse(run, first)
-    told = report.told(found)
+    with ThreadPoolExecutor(1) as executor:  # matplotlib is imported while XLA compiles
+        plotting = executor.submit(import_module, "lindyn.plot.runs")
+        analysis = analyse(run, first)
+    summary = report.told(analysis)
     about = command.provenance("compare", config)
-    _write(plotting.result(), found, told, about, files)
+    _write(plotting.result(), analysis, summary, about, files)
     if config.json:
-        print(command.as_json({**about, **told, "files": list(files.values())}))
+        print(command.as_json({**about, **summary, "files": list(files.values())}))
     else:
-        _show(told)
+        _show(summary)
         for path in files.values():
             print(path)
     return command.DONE
@@ -71,44 +76,45 @@ def _first(config, run):
     number("--epoch", config.epoch, 0, float(run.epoch[-1]))
     first = int(np.searchsorted(run.epoch, config.epoch))
     if len(run.step) - first < FEWEST:
-        raise UsageError(f"--epoch {config.epoch:g}: fewer than {FEWEST} records follow")
+        raise UsageError(f"--epoch {config.epoch:g}: fewer than {FEWEST} records from there on")
     return first
 
 
-def _write(plot, found, told, about, files):
+def _write(plot, analysis, summary, about, files):
     pictures = {suffix: path for suffix, path in files.items() if suffix != "json"}
     if pictures:
-        fig = plot.figure(found, f"{found.run.path.resolve().name}", "; ".join(_note(told)))
+        name, note = analysis.run.path.resolve().name, "; ".join(_note(summary))
+        fig = plot.figure(analysis, name, note)
         for path in pictures.values():
             plot.save(fig, path, about)
     stem = next(iter(files.values()))
     files.setdefault("json", stem.with_suffix(".json")).write_text(
-        command.as_json({**about, **told}) + "\n"
+        command.as_json({**about, **summary}) + "\n"
     )
     files["npz"] = stem.with_suffix(".npz")
-    command.save(files["npz"], report.record(found))
+    command.save(files["npz"], report.record(analysis))
 
 
-def _note(told):
-    unit = told["units"]
+def _note(summary):
+    unit = summary["units"]
     beta = f"{unit['beta']:.3g}" if np.isfinite(unit["beta"]) else r"\infty"
     yield rf"$\alpha_p = {unit['alpha_p']:.3g}$, $\beta = {beta}$"
     yield rf"$\eta_p = {unit['eta_p']:.3g}$, $\eta_s = {unit['eta_s']:.3g}$"
     yield rf"a step is {unit['step']:.3g} of time"
 
 
-def _show(told):
+def _show(summary):
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    for note in (*told["units"]["notes"], *told["units"]["beyond"]):
+    for note in (*summary["units"]["notes"], *summary["units"]["beyond"]):
         console.print(f"  {note}", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    for name, line in report.lines(told):
+    for name, line in report.lines(summary):
         table.add_row(name, line)
-    for name, reason in told["silent"].items():
+    for name, reason in summary["silent"].items():
         table.add_row(name, f"not said: {reason}")
-    console.print(f"from epoch {told['from_epoch']:.3g} on")
+    console.print(f"from epoch {summary['from_epoch']:.3g} on")
     console.print(table)

@@ -1,4 +1,7 @@
-"""A run's modes, carried on from one of its records by the theory alone."""
+"""Forecasts the modes of a run from one of its records, by integrating the mode equations.
+
+Read `run_moments` first.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,40 +20,50 @@ from lindyn.theory.states import Correlations, Modes
 
 
 RTOL = 1e-6
-STEPS = 20_000  # of the explicit method, before the implicit one is tried
-IMPLICIT = 2_000  # and its own; with derivatives each costs about a hundred of the others
-MOST = 20  # steps of a fit
-FREE = ("rate", "alpha_p", "sigma2")  # that a fit changes, each by a factor
-LEAST = 1e-6  # of the largest eigenvalue: the rounding of float32, below which none is a mode
+# The most steps of the explicit method, after which the implicit one is tried, and of that one.
+# With derivatives, an implicit step costs about a hundred explicit ones.
+STEPS = 20_000
+IMPLICIT = 2_000
+MOST = 20  # iterations of a fit, at most
+FREE = ("rate", "alpha_p", "sigma2")  # what a fit changes, each by a factor
+LEAST = 1e-6  # of the largest eigenvalue: a smaller one is float32 rounding, and not a mode
 
 
 class ModeSeries(NamedTuple):
-    """Modes in the basis that F and Wp share at one record, the columns of U."""
+    """A time series of modes, in the basis U that F and Wp share at one record."""
 
-    t: Float[np.ndarray, " times"]  # from the first of these records on
+    t: Float[np.ndarray, " times"]  # since the first of these records
     p: Float[np.ndarray, "times modes"]  # u_j^T Wp u_j
     s: Float[np.ndarray, "times modes"]  # u_j^T F u_j
     wa: Float[np.ndarray, "times modes"]  # u_j^T Wa X W^T u_j / sqrt(s_j)
-    same: Float[np.ndarray, " modes"]  # l_s/l_d = 1 + sigma2 of each, at the basis' record
+    same: Float[np.ndarray, " modes"]  # l_s/l_d = 1 + sigma2 of each mode, at the record of U
 
 
 class Forecast(NamedTuple):
-    factors: Float[np.ndarray, " free"]  # on what is given: those of `FREE`; all 1 if none
+    """Solved modes, and their root mean square errors over all records after the fit's window.
+
+    If the window has all records, errors are over all but the first.
+    """
+
+    factors: Float[np.ndarray, " free"]  # on the given values of `FREE`; all 1 without a fit
     p: Float[np.ndarray, "times modes"]
     s: Float[np.ndarray, "times modes"]
-    error_p: float  # root mean square, from the record after the window on
-    error_s: float
-    naive_p: float  # of a forecast that nothing changes
-    naive_s: float
+    error_p: float  # error of p
+    error_s: float  # error of s
+    naive_p: float  # error of p, if p stayed at its first value
+    naive_s: float  # error of s, if s stayed at its first value
 
 
 def observed(m: RunMoments, first: int, *, basis_of: int | None = None) -> ModeSeries:
-    """The run from its record `first` on, in the basis of that record or of `basis_of`."""
+    """The modes of a run from its record `first` on.
+
+    They are in the shared basis of that record, or of the record `basis_of`.
+    """
     at = first if basis_of is None else basis_of
     basis = spectra.shared_basis(jnp.asarray(m.F[at]), jnp.asarray(m.Wp[at]))
     U = np.asarray(basis.U)
-    kept = np.asarray(basis.s) > LEAST * float(basis.s[0])
-    U = U[:, kept]
+    is_mode = np.asarray(basis.s) > LEAST * float(basis.s[0])
+    U = U[:, is_mode]
     later, here = m.at(slice(first, None)), m.at([at])
     s = np.maximum(in_basis(U, later.F), 0)
     return ModeSeries(
@@ -65,36 +78,38 @@ def observed(m: RunMoments, first: int, *, basis_of: int | None = None) -> ModeS
 def forecast(
     seen: ModeSeries, units: Units, scales: Scales, *, window: int, rule: Callable | None = None
 ) -> tuple[Forecast, Forecast]:
-    """With what the record and the set-up give, and with what is fitted to `window` records.
+    """Two forecasts: with given parameters, and with factors fitted to `window` records.
 
-    The mode equations of the run's loss: `fields.mode_pair` or `fields.cosine_modes`, with the
-    target (13) moving (or the online network itself); of a predictor in closed form p is
-    `rule(s)`. The rates are exact, but for l_d: the last layer's share of what moves F. Fitted
-    are factors on the rate of the gradient, on alpha_p and on sigma2, the same for all modes,
-    by Gauss and Newton's method on derivatives through the solver.
+    The given parameters come from the first record and the configuration. The equations are
+    those of the run's loss, `fields.mode_pair` or `fields.cosine_modes`. The target moves by
+    (13), or is the online network itself. With a predictor in closed form, p is `rule(s)`. The
+    rates are exact except for l_d, which counts only the last layer's share of what moves F.
+
+    The fit has one factor each on the rate of the gradient, on alpha_p and on sigma2, the same
+    for all modes. It uses the Gauss-Newton method, with derivatives through the solver.
     """
     problem = _Problem.of(seen, units, scales, rule)
-    as_given = _told(problem, seen, np.zeros(len(FREE)), window)
-    return as_given, _told(problem, seen, _fit(problem, window), window)
+    as_given = _forecast(problem, seen, np.zeros(len(FREE)), window)
+    return as_given, _forecast(problem, seen, _fit(problem, window), window)
 
 
 def given(
     seen: ModeSeries, units: Units, scales: Scales, *, rule: Callable | None = None
 ) -> Forecast:
-    """The first of `forecast` alone, judged on all records."""
+    """The first of the two forecasts of `forecast`, with errors over all records."""
     problem = _Problem.of(seen, units, scales, rule)
-    return _told(problem, seen, np.zeros(len(FREE)), len(seen.t))
+    return _forecast(problem, seen, np.zeros(len(FREE)), len(seen.t))
 
 
 class _Problem(eqx.Module):
-    """All that a solve needs, and what it is held against."""
+    """The inputs of a solve, and the measured modes with which it is compared."""
 
     t: Array
     p: Array
     s: Array
     start: Modes
     same: Array
-    units: Units  # numbers alone
+    units: Units  # with beta = 0 if `copied`, and without its flag for the cosine loss
     across: Array
     cosine: bool = eqx.field(static=True)
     copied: bool = eqx.field(static=True)  # the target is the online network
@@ -116,7 +131,7 @@ class _Problem(eqx.Module):
             s=jnp.asarray(seen.s),
             start=start,
             same=jnp.asarray(seen.same),
-            units=numbers._replace(cosine=False),  # that field has its own lengths
+            units=numbers._replace(cosine=False),  # `cosine_modes` computes the norms itself
             across=jnp.asarray(scales.across),
             cosine=units.cosine,
             copied=copied,
@@ -124,27 +139,28 @@ class _Problem(eqx.Module):
         )
 
     def solve(self, factors: np.ndarray) -> tuple[Modes, Modes]:
-        """The modes with these logarithms of the factors, and their derivatives by them.
+        """The modes, and their derivatives with respect to the logarithms of the factors.
 
-        The derivatives (times, free, modes) are solved for beside the modes.
+        `factors` are those logarithms. The derivatives (times, free, modes) are integrated
+        together with the modes. All are NaN if the equations could not be solved.
         """
         start = self.start
         if self.rule is not None:
             start = Modes(p=jnp.zeros_like(start.p), w=start.w, wa=start.wa)
-        none = jax.tree.map(lambda x: jnp.zeros((len(FREE), *x.shape)), start)
+        zeros = jax.tree.map(lambda x: jnp.zeros((len(FREE), *x.shape)), start)
         args = self.units, self.same, self.across, jnp.asarray(factors)
         field = Sensitive(ModeFlow(self.cosine, self.copied, self.rule))
-        for stiff, most in ((False, STEPS), (True, IMPLICIT)):
-            how: Any = dict(rtol=RTOL, atol=1e-9, stiff=stiff, max_steps=most)
+        for stiff, steps in ((False, STEPS), (True, IMPLICIT)):
+            options: Any = dict(rtol=RTOL, atol=1e-9, stiff=stiff, max_steps=steps)
             try:
-                ys, slopes = solve.trajectory(field, (start, none), args, self.t, **how)
+                ys, slopes = solve.trajectory(field, (start, zeros), args, self.t, **options)
             except solve.SolveError:
                 continue
             return (ys, slopes) if self.rule is None else jax.vmap(self._predicted)(ys, slopes)
-        return jax.tree.map(lambda x: jnp.full_like(x[None], jnp.nan), (start, none))
+        return jax.tree.map(lambda x: jnp.full_like(x[None], jnp.nan), (start, zeros))
 
     def _predicted(self, y, slopes):
-        """p and its derivatives, which the closed form makes of w's."""
+        """Replace p and its derivatives by those of the closed form, as a function of w."""
         assert self.rule is not None
         rule = self.rule
         of_w = lambda w: rule(self.same * w**2)
@@ -153,7 +169,10 @@ class _Problem(eqx.Module):
 
 
 class ModeFlow(eqx.Module):
-    """The mode equations of a run, in units of the learning rate: `effective` ones by kappa."""
+    """The mode equations of a run, in time units of the encoder's learning rate.
+
+    They are kappa times the equations with the parameters of `hyperparameters.effective`.
+    """
 
     cosine: bool = eqx.field(static=True)
     copied: bool = eqx.field(static=True)  # the target is the online network
@@ -176,7 +195,10 @@ class ModeFlow(eqx.Module):
 
 
 class Sensitive(eqx.Module):
-    """A flow with the derivatives of its state by the factors: dy'/dt = f_y y' + f_factors."""
+    """A flow, and the derivatives y' of its state with respect to the log factors.
+
+    dy'/dt = f_y y' + f_factors.
+    """
 
     flow: ModeFlow
 
@@ -189,9 +211,12 @@ class Sensitive(eqx.Module):
 
 
 def _fit(problem, window):
-    """Logarithms of the factors: Levenberg's least squares of p and |w| over their spreads."""
+    """The fitted logarithms of the factors.
+
+    Least squares in p and |w|, each over its standard deviation, by Levenberg's method.
+    """
     factors, damping = np.zeros(len(FREE)), 1e-3
-    residual, jacobian = _off(problem, factors, window)
+    residual, jacobian = _residuals(problem, factors, window)
     if not np.isfinite(residual).all():
         return factors
     for _ in range(MOST):
@@ -199,7 +224,7 @@ def _fit(problem, window):
         damped = normal + damping * (np.diag(np.diag(normal)) + np.eye(len(FREE)))
         step = np.linalg.solve(damped, -jacobian.T @ residual)
         trial = factors + np.clip(step, -1, 1)
-        other, slope = _off(problem, trial, window)
+        other, slope = _residuals(problem, trial, window)
         before, after = residual @ residual, other @ other
         if not after < before:
             damping *= 8
@@ -210,8 +235,11 @@ def _fit(problem, window):
     return factors
 
 
-def _off(problem, factors, window):
-    """Residuals, and their derivatives by the factors. p of a closed form is no evidence."""
+def _residuals(problem, factors, window):
+    """Residuals, and their derivatives with respect to the log factors.
+
+    p is left out if a closed form gives it, since it then adds no information.
+    """
     ys, slopes = jax.tree.map(lambda x: np.asarray(x)[:window], problem.solve(factors))
     if not all(np.isfinite(x).all() for x in jax.tree.leaves((ys, slopes))):
         return np.array([np.inf]), np.zeros((1, len(FREE)))
@@ -227,7 +255,7 @@ def _off(problem, factors, window):
     return residual, np.concatenate(columns)
 
 
-def _told(problem, seen, factors, window):
+def _forecast(problem, seen, factors, window):
     ys, _ = problem.solve(factors)
     p, s = (np.broadcast_to(np.asarray(x), seen.p.shape) for x in (ys.p, ys.s))
     after = slice(window, None) if window < len(seen.t) else slice(1, None)

@@ -1,4 +1,7 @@
-"""The invariance (14): s_j = p_j^2/alpha_p + c_j e^(-2 eta t), fitted to a run."""
+"""Checks the invariance (14) on a run: s_j = p_j^2/alpha_p + c_j e^(-2 eta t).
+
+Read `run_moments` first.
+"""
 
 from typing import NamedTuple
 
@@ -10,10 +13,10 @@ from lindyn.theory.hyperparameters import Units
 
 
 class Fit(NamedTuple):
-    """s_j = a p_j^2 + c_j e^(-2 eta t), by least squares over modes and time."""
+    """A least-squares fit of s_j = a p_j^2 + c_j e^(-2 eta t), over modes and time."""
 
-    a: float
-    error: float  # jackknife over modes: one standard deviation
+    a: float  # the slope
+    error: float  # one standard deviation of a, by the jackknife over modes
     r2: float
     s: Float[np.ndarray, "times d"]
     p2: Float[np.ndarray, "times d"]
@@ -23,15 +26,18 @@ class Fit(NamedTuple):
 
 
 class Invariance(NamedTuple):
-    """(14), s - p^2/alpha_p = c e^(-2 eta t), with s from the features and from the weights."""
+    """Fits of (14), s - p^2/alpha_p = c e^(-2 eta t), with s of features and of weights."""
 
     expected: float  # 1/alpha_p
-    features: Fit  # holds for X = I: else a has the input's variance in it
-    weights: Fit  # Theorem 1, (5): for any data and loss
+    features: Fit  # s of W X W^T: (14) needs X = I, else a includes the variance of the input
+    weights: Fit  # s of W W^T: (14) holds for any data and loss, by Theorem 1, (5)
 
 
 def invariance(m: RunMoments, units: Units) -> Invariance:
-    """Needs a trained predictor, the stop-gradient and one decay for both networks."""
+    """Fit (14) to a run, in the eigenvectors of F at its last record.
+
+    The run must have a trained predictor, the stop-gradient, and one decay for both networks.
+    """
     U = eigenvectors(m.F[-1])
     p2 = in_basis(U, m.squares)
     fade = np.exp(-2 * units.eta_s * m.t)
@@ -43,12 +49,15 @@ def invariance(m: RunMoments, units: Units) -> Invariance:
 
 
 def _fit(s, p2, fade):
-    """The part of both along `fade` is c_j's; what is left gives a."""
+    """Fit a and c_j.
+
+    The parts of s and p2 along `fade` in time are due to c_j; the rest gives a.
+    """
     along = fade / np.sqrt(np.sum(fade**2))
     rest = lambda x: x - along[:, None] * (along @ x)[None]
     left_s, left_p2 = rest(s), rest(p2)
     products, squares = np.sum(left_s * left_p2, 0), np.sum(left_p2**2, 0)
-    slope = lambda keep: np.sum(products[keep]) / np.sum(squares[keep])
+    slope = lambda modes: np.sum(products[modes]) / np.sum(squares[modes])
     everything = np.ones(len(products), bool)
     a = slope(everything)
     without = np.array([slope(np.arange(len(products)) != j) for j in range(len(products))])

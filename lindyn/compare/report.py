@@ -1,4 +1,7 @@
-"""The answers as numbers: for JSON, for a table, and as the arrays that are drawn."""
+"""The results of an analysis: as numbers for JSON, as rows of a table, and as arrays.
+
+Read `analysis` first.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,9 +18,9 @@ STIFF = "the equations are too stiff to solve"
 
 
 def told(found: Analysis) -> dict[str, Any]:
-    """What JSON holds and the table shows."""
+    """The numbers of an analysis that JSON holds and the table shows."""
     run, unit = found.run, found.units
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "run": run.path.name,
         "records": len(run.step),
         "from_epoch": float(run.epoch[found.first]),
@@ -34,12 +37,12 @@ def told(found: Analysis) -> dict[str, Any]:
         "silent": found.silent,
     }
     if found.invariance is not None:
-        told["invariance"] = {"expected": found.invariance.expected} | {
+        summary["invariance"] = {"expected": found.invariance.expected} | {
             name: _fit(found, getattr(found.invariance, name))
             for name in ("features", "weights")
         }
     if (b := found.balance) is not None:
-        told["balance"] = {
+        summary["balance"] = {
             "rate": b.rate,
             "expected_rate": b.expected,
             "largest_residual": float(b.residual[found.first :].max()),
@@ -50,10 +53,10 @@ def told(found: Analysis) -> dict[str, Any]:
         for name in ("averaged", "unexplained"):
             if (law := getattr(b, name)) is not None:
                 first = found.first if name == "averaged" else 0
-                told["balance"][f"largest_{name}"] = float(law[first:].max())
+                summary["balance"][f"largest_{name}"] = float(law[first:].max())
     if (al := found.alignment) is not None:
         names = ("holds_and_falls", "holds_and_rises", "fails_and_falls", "fails_and_rises")
-        told["alignment"] = {
+        summary["alignment"] = {
             "mean_cosine": float(al.cosine[-1].mean()),
             "asymmetry": float(al.asymmetry[-1]),
             "relative_commutator": [float(al.relative[0]), float(al.relative[-1])],
@@ -62,9 +65,9 @@ def told(found: Analysis) -> dict[str, Any]:
             "log_over_bound": alignment.over_bound(al),
         }
     if found.seen is not None:
-        told["trajectories"] = _trajectories(found)
-    told["fate"] = _fate(found)
-    return told
+        summary["trajectories"] = _trajectories(found)
+    summary["fate"] = _fate(found)
+    return summary
 
 
 def _fit(found, fit):
@@ -82,35 +85,35 @@ def _fit(found, fit):
 def _trajectories(found):
     assert found.seen is not None and found.fitted is not None
     window = found.first + (len(found.seen.t) + 1) // 2
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "judged_from_epoch": float(found.run.epoch[min(window, len(found.run.step) - 1)]),
         "modes": found.seen.p.shape[1],
         "factors": dict(zip(FREE, found.fitted.factors.tolist(), strict=True)),
     }
     for name in ("given", "fitted"):
-        told[name] = {"error_p": getattr(found, name).error_p}
-        told[name]["error_s"] = getattr(found, name).error_s
-    told["constant"] = {"error_p": found.fitted.naive_p, "error_s": found.fitted.naive_s}
-    return told
+        summary[name] = {"error_p": getattr(found, name).error_p}
+        summary[name]["error_s"] = getattr(found, name).error_s
+    summary["constant"] = {"error_p": found.fitted.naive_p, "error_s": found.fitted.naive_s}
+    return summary
 
 
 def _fate(found):
     config, last = found.run.config, found.run.metrics[-1]
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "observed": {name: last.get(name) for name in ("verdict", "rank", "of")}
     }
     if not config["stop_gradient"] or config["predictor"] == "none":
         why = "onto what views do not change" if found.units.cosine else "Theorem 2"
-        told["predicted"] = f"collapse: {why}, whatever the start"
+        summary["predicted"] = f"collapse: {why}, whatever the start"
     elif found.whole is not None:
         rank, of = collapse.predicted_rank(found.whole), found.whole.s.shape[1]
         if rank is None:
-            told["predicted"] = f"nothing: {STIFF}"
+            summary["predicted"] = f"nothing: {STIFF}"
         else:
-            told["predicted"] = "no collapse" if 2 * rank >= of else "collapse"
-            told["predicted_rank"] = [rank, of]
+            summary["predicted"] = "no collapse" if 2 * rank >= of else "collapse"
+            summary["predicted_rank"] = [rank, of]
     if (f := found.fate) is not None:
-        told |= {
+        summary |= {
             "at_epoch": float(found.run.epoch[found.first]),
             "lengths_held": found.units.cosine,  # else a cosine has no critical decay
             "eta": f.params.eta_s,
@@ -125,31 +128,34 @@ def _fate(found):
             "modes": len(f.doomed),
             "nearest_to_separatrix": float(f.distance[np.argmin(np.abs(f.distance))]),
         }
-    return told
+    return summary
 
 
 def record(found: Analysis) -> dict[str, np.ndarray]:
-    """What the figure is drawn from, as arrays: a run as small as it can be kept."""
+    """The arrays from which the figure is drawn, for the npz file.
+
+    To keep the file small, float64 arrays of more than one axis are stored as float32.
+    """
     arrays = {"step": found.run.step, "epoch": found.run.epoch, "t": found.measured.t}
     for name in ("invariance", "balance", "alignment", "seen", "given", "fitted", "whole"):
-        answer = getattr(found, name)
-        parts = {} if answer is None else answer._asdict()
+        result = getattr(found, name)
+        parts = {} if result is None else result._asdict()
         for kind in [part for part in parts if isinstance(parts[part], invariance.Fit)]:
             parts |= {f"{kind}_{key}": x for key, x in parts.pop(kind)._asdict().items()}
-        kept = {key: x for key, x in parts.items() if x is not None}
-        arrays |= {f"{name}_{key}": np.asarray(x) for key, x in kept.items()}
+        present = {key: x for key, x in parts.items() if x is not None}
+        arrays |= {f"{name}_{key}": np.asarray(x) for key, x in present.items()}
     own = ("s", "p", "alignment", "asymmetry")  # in the basis of each record's own F
     arrays |= {f"own_{name}": found.run.arrays[name] for name in own}
-    judged = found.run.evaluation
+    evaluation = found.run.evaluation
     for name in ("epoch", "knn", "knn_pixels", "linear_last", "linear_best"):
-        values = np.array([entry[name] for entry in judged if name in entry])
+        values = np.array([entry[name] for entry in evaluation if name in entry])
         arrays[f"evaluation_{name}"] = values
-    exact = lambda x: x.astype(np.float32) if x.dtype == np.float64 and x.ndim > 1 else x
-    return {name: exact(x) for name, x in arrays.items()}
+    shortened = lambda x: x.astype(np.float32) if x.dtype == np.float64 and x.ndim > 1 else x
+    return {name: shortened(x) for name, x in arrays.items()}
 
 
 def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Rows of a table."""
+    """The rows of the table, as a name and a text."""
     for name, source in (("features", "s of W X W^T"), ("weights", "s of W W^T")):
         if "invariance" in told:
             fit, expected = told["invariance"][name], told["invariance"]["expected"]

@@ -1,4 +1,4 @@
-"""A run in the theory's terms: the matrices of each record, in the theory's units."""
+"""Converts the records of a run to the matrices and the time units of the theory."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from lindyn.theory.hyperparameters import Scales, Units
 
 
 class RunMoments(NamedTuple):
-    """A run in the theory's terms, all with a leading axis of records."""
+    """The matrices of a run. All arrays have a leading axis of records."""
 
     t: Float[np.ndarray, " times"]  # in units of 1 / (learning rate of the encoder)
     F: Float[np.ndarray, "times d d"]  # W X W^T
@@ -23,18 +23,22 @@ class RunMoments(NamedTuple):
     power: Float[np.ndarray, " times"]  # E|f_a|^2
     first_squares: Float[np.ndarray, "times d d"]  # Wp^T Wp of a predictor's first layer
     steps: Float[np.ndarray, "times d d"] | None  # the balance, by `theorems.after_step`
-    source: Float[np.ndarray, "times d d"] | None  # the part of it that no decay is
+    source: Float[np.ndarray, "times d d"] | None  # the part of `steps` not due to decay
 
     def at(self, index) -> "RunMoments":
+        """The records at `index`."""
         return jax.tree.map(lambda x: x[index], self)
 
     @property
     def tau(self) -> np.ndarray:
-        """tr(Wa X W^T) / tr(W X W^T): the target's ratio, on outputs."""
+        """The target ratio of the outputs: tr(Wa X W^T) / tr(W X W^T)."""
         return _trace(self.cross) / _trace(self.F)
 
     def scales(self, index: int) -> Scales:
-        """Those of one record: l_d from the last layer, sigma2 over all modes."""
+        """The `Scales` of one record.
+
+        l_d is that of the last layer, and sigma2 one value for all modes.
+        """
         F, same, Wp, cross = (x[index] for x in (self.F, self.same, self.Wp, self.cross))
         predicted = np.trace(Wp @ same @ Wp.T)
         return Scales(
@@ -46,7 +50,11 @@ class RunMoments(NamedTuple):
 
 
 def measured(run: Run, units: Units) -> RunMoments:
-    """In float64. Of a linear network W itself says what a batch would only estimate."""
+    """The matrices of a run, in float64.
+
+    For a linear network on Gaussian data they are computed from W and the covariances of the
+    data. Otherwise they are the estimates from a batch.
+    """
     arrays = {name: np.asarray(x, float) for name, x in run.arrays.items()}
     F, same, cross, power = (arrays[name] for name in ("across", "F", "cross", "power"))
     if run.X is not None and run.X_aug is not None and "W" in arrays:
@@ -70,13 +78,14 @@ def measured(run: Run, units: Units) -> RunMoments:
 
 
 def eigenvectors(F):
+    """Eigenvectors of the symmetric part of F, in columns, the largest eigenvalue first."""
     return np.linalg.eigh((F + F.T) / 2)[1][:, ::-1]
 
 
 def in_basis(
     U: Float[np.ndarray, "d modes"], matrices: Float[np.ndarray, "times d d"]
 ) -> Float[np.ndarray, "times modes"]:
-    """u_j^T M u_j for each record."""
+    """u_j^T M u_j for each record and each column u_j of U."""
     return np.einsum("ij,tik,kj->tj", U, matrices, U)
 
 

@@ -1,4 +1,4 @@
-"""`python -m lindyn.phase`."""
+"""Runs the command as `python -m lindyn.phase`."""
 
 from lindyn import command
 from lindyn.phase.command import main

@@ -1,4 +1,7 @@
-"""Phase diagrams of linear BYOL, the paper's Figs. 3 and 4 among them."""
+"""The command `lindyn phase`: phase diagrams of linear BYOL, such as the paper's Figs. 3 and 4.
+
+Read `portrait` first, which computes them.
+"""
 
 import dataclasses
 import pathlib
@@ -22,21 +25,21 @@ MOST_PANELS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    wd: tuple[float, ...] = (0.01,)  # weight decay eta, one or several: a panel each
-    wd_p: float | None = None  # the predictor's, where it differs
-    wd_s: float | None = None  # the encoder's, where it differs
+    wd: tuple[float, ...] = (0.01,)  # weight decay eta; each value is a panel
+    wd_p: float | None = None  # weight decay of the predictor, if different
+    wd_s: float | None = None  # weight decay of the encoder, if different
     alpha_p: float = 1.0  # learning rate of the predictor over that of the encoder
-    beta: float = 0.4  # rate of the target's EMA, which --plane p-tau shows
+    beta: float = 0.4  # rate of the target's EMA, for --plane p-tau
     sigma2: float = 0.0  # variance that the augmentation adds
-    tau: float = 1.0  # Wa = tau W, held fixed in --plane p-s and p
+    tau: float = 1.0  # target ratio, Wa = tau W, fixed in --plane p-s and p
     plane: Literal["p-s", "p", "p-tau", "cosine"] = "p-s"
-    """p and p-tau are on the parabola. cosine: one mode among equal ones, under that loss."""
-    modes: tuple[int, ...] = (8,)  # of --plane cosine, one number or several: a panel each
-    p_range: tuple[float, float] | None = None  # default: all fixed points, with room
+    """p and p-tau: on the parabola. cosine: one mode among equal ones, under cosine loss."""
+    modes: tuple[int, ...] = (8,)  # modes in --plane cosine; each number is a panel
+    p_range: tuple[float, float] | None = None  # default: all fixed points, with a margin
     s_range: tuple[float, float] | None = None
     tau_range: tuple[float, float] | None = None
-    grid: int = 16  # arrows a side; flow lines start from as many places
-    rtol: float = 1e-6  # of the solver, per step
+    grid: int = 16  # arrows per side; flow lines have grid^2 starts, at most 400
+    rtol: float = 1e-6  # relative tolerance of the solver, per step
     field: bool = False  # direction field
     flow: bool = True  # flow lines, integrated
     nullclines: bool = True
@@ -44,18 +47,18 @@ class Config:
     parabola: bool = True  # the invariant parabola s = p^2/alpha_p
     constants: bool = True  # curves of constant c = s - p^2/alpha_p
     separatrix: bool = True  # stable manifold of the saddle
-    basin: bool = True  # what collapses, shaded
+    basin: bool = True  # shade the states that collapse
     preset: Literal["fig3", "fig4", "critical", "ema", "split", "window", "cosine"] | None = (
         None
     )
-    """Values to start from; other flags change them. fig3 and fig4: the paper's panels
-    (sigma2 and the ranges are ours). critical: across the critical decay. ema: a moving
-    target. split: decay on one side only. window: always aligned, not doomed. cosine: modes
-    compete."""
-    format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; and JSON
+    """Values to start from; other flags override them. fig3 and fig4: the paper's panels
+    (sigma2 and the ranges are ours). critical: around the critical decay. ema: a moving
+    target. split: two decays that differ. window: always aligned (K > 0), and modes can
+    survive. cosine: modes compete."""
+    format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; always JSON too
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with a suffix
     json: bool = False  # print one JSON object instead of the table
-    show: bool = False  # open a window as well
+    show: bool = False  # also open a window
 
 
 PRESETS = {
@@ -74,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(config: Config) -> int:
-    """Check, compute, write the figure and its JSON, and print the table."""
+    """Compute the portraits, write the figure and its JSON, and print the table.
+
+    Returns the exit code. `UsageError` for flags that are out of range or do not fit together.
+    """
     panels = _panels(config)
     ranges = _ranges(config)
     if config.plane == "cosine":
@@ -83,8 +89,8 @@ def draw(config: Config) -> int:
         raise UsageError("--show: there is no display to open a window on")
     files = command.targets(config.out, "phase", config.format, FORMATS)
     command.start()
-    with ThreadPoolExecutor(1) as meanwhile:  # matplotlib loads while XLA compiles
-        plotting = meanwhile.submit(import_module, "lindyn.plot")
+    with ThreadPoolExecutor(1) as executor:  # matplotlib is imported while XLA compiles
+        plotting = executor.submit(import_module, "lindyn.plot")
         drawn = _computed(config, panels, ranges)
     about = command.provenance("phase", config, PRESETS.get(config.preset or ""))
     summaries = [numbers(panel) for panel in drawn]
@@ -105,9 +111,9 @@ def draw(config: Config) -> int:
 def _panels(config):
     if not 1 <= len(config.wd) <= MOST_PANELS:
         raise UsageError(f"--wd: {len(config.wd)} values; 1 to {MOST_PANELS} panels fit a page")
-    given = [("--wd", decay) for decay in config.wd]
-    given += [("--wd-p", config.wd_p), ("--wd-s", config.wd_s)]
-    for flag, decay in given:
+    decays = [("--wd", decay) for decay in config.wd]
+    decays += [("--wd-p", config.wd_p), ("--wd-s", config.wd_s)]
+    for flag, decay in decays:
         if decay is not None:
             number(flag, decay, 0, 1e3)
             if 0 < decay < 1e-12:
@@ -132,29 +138,32 @@ def _panels(config):
 
 
 def _competing(config, params, ranges):
-    """The numbers of modes and their parameters: decay, tau and sigma2 have no part."""
+    """A number of modes and the parameters for each panel.
+
+    Weight decay, tau and sigma2 have no effect in this plane.
+    """
     if config.wd != Config.wd or config.wd_p is not None or config.wd_s is not None:
         raise UsageError(
-            "--wd: a decay of both networks shrinks all modes alike, and changes no share"
-            " under a cosine; its plane has none"
+            "--wd: --plane cosine has no weight decay: under the cosine loss, one decay of both"
+            " networks shrinks all modes alike and changes no fate"
         )
     if not 1 <= len(config.modes) <= MOST_PANELS:
-        few = f"1 to {MOST_PANELS} panels fit a page"
-        raise UsageError(f"--modes: {len(config.modes)} values; {few}")
+        limit = f"1 to {MOST_PANELS} panels fit a page"
+        raise UsageError(f"--modes: {len(config.modes)} values; {limit}")
     for count in config.modes:
         number("--modes", count, 2, 10_000)
         p, s = cosine_portrait.limits(count, params)
         for flag, ends, most in (("--p-range", ranges["p"], p), ("--s-range", ranges["s"], s)):
             for end in ends or ():
-                why = f"{count} modes share a sum"
+                why = f"the sum over {count} modes is fixed"
                 number(flag, end, -most if flag == "--p-range" else 0, most, why=why)
     return [(count, params) for count in config.modes]
 
 
 def _ranges(config):
     shown = VARIABLES[config.plane]
-    given = {"p": config.p_range, "s": config.s_range, "tau": config.tau_range}
-    for name, ends in given.items():
+    ranges = {"p": config.p_range, "s": config.s_range, "tau": config.tau_range}
+    for name, ends in ranges.items():
         if ends is None:
             continue
         if name not in shown:
@@ -164,7 +173,7 @@ def _ranges(config):
         raise UsageError(f"--s-range {config.s_range[0]:g}: F has no negative eigenvalues")
     if config.plane != "p-s" and config.wd_p != config.wd_s:
         raise UsageError(f"--plane {config.plane}: the parabola needs --wd-p equal to --wd-s")
-    return given
+    return ranges
 
 
 def _computed(config, panels, ranges):
@@ -176,14 +185,14 @@ def _computed(config, panels, ranges):
         for count, params in command.progress(panels, "panels"):
             auto = cosine_portrait.window(count, params)
             window = Window(ranges["p"] or auto.x, ranges["s"] or auto.y)
-            how = dict(grid=config.grid, rtol=config.rtol)
-            drawn.append(cosine_portrait.portrait(count, params, window, **how))
+            options = dict(grid=config.grid, rtol=config.rtol)
+            drawn.append(cosine_portrait.portrait(count, params, window, **options))
         return drawn
     for params in command.progress(panels, "panels"):
         auto = portrait.window(config.plane, params)
         window = Window(ranges["p"] or auto.x, ranges[config.plane[2:]] or auto.y)
-        how = dict(grid=config.grid, rtol=config.rtol)
-        drawn.append(portrait.portrait(config.plane, params, window, **how))
+        options = dict(grid=config.grid, rtol=config.rtol)
+        drawn.append(portrait.portrait(config.plane, params, window, **options))
     return drawn
 
 

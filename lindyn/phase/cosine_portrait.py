@@ -1,4 +1,7 @@
-"""Portraits of one mode among equal others, under a cosine loss: `fields.cosine_rival`."""
+"""Phase portraits for the cosine loss: one mode and n - 1 equal others, `fields.cosine_rival`.
+
+Read `portrait` first.
+"""
 
 from typing import Any
 
@@ -25,24 +28,30 @@ from lindyn.theory import cosine, fields, stability
 from lindyn.theory.states import Params, Plane, Scalar
 
 
-NEAR = 0.999  # of the ends of p and s, where all of them is this mode's
+NEAR = 0.999  # fraction of the p and the s at which one mode has the whole sum over modes
 
 
 def window(count: int, params: Params) -> Window:
-    """What a reader wants to see: the goal p = 1, and starts that die on either side."""
+    """The default window: the goal p = 1, and states that collapse on either side of it."""
     p, s = limits(count, params)
     return Window((-min(1.2, p), min(1.9, p)), (0.0, min(2.4 / params.alpha_p, s)))
 
 
 def limits(count: int, params: Params) -> tuple[float, float]:
-    """The most of |p| and of s that one mode can have."""
+    """The largest |p| and the largest s of a window, 0.999 of what one mode can have.
+
+    The sum of p^2 over all modes is n, and the sum of s is n/alpha_p.
+    """
     return NEAR * float(np.sqrt(count)), NEAR * float(count / params.alpha_p)
 
 
 def portrait(
     count: int, params: Params, window: Window, *, grid: int = 16, rtol: float = 1e-6
 ) -> Portrait:
-    """As `portrait.portrait`, of `count` modes in all. Decays of `params` do not count."""
+    """The portrait of one among `count` modes, with arguments as in `portrait.portrait`.
+
+    Of `params` only alpha_p is used: weight decay has no effect in this plane.
+    """
     params = Params(alpha_p=params.alpha_p)
     lines = min(grid**2, MOST_STARTS)
     nodes, starts = map(window.place, (flow_lines.lattice(grid), flow_lines.scattered(lines)))
@@ -86,14 +95,15 @@ def portrait(
 
 
 def in_log_s(t: Scalar, y: Plane, args: Any) -> Plane:
-    """`fields.cosine_rival` of (p, log s), slower where this mode has nearly all of a sum.
+    """`fields.cosine_rival` in (p, log s), slowed down towards the boundary of the plane.
 
-    There the others pass through p = 0 or s = 0, and the plane ends.
+    The plane ends where this mode has the whole sum of p^2 or of s, since there p or s of the
+    other modes passes through 0.
     """
-    (params, count), there = args, from_log_s(y)
-    rate = fields.cosine_rival(t, there, args)
-    slower = (1 - jnp.square(there.p) / count) * (1 - there.s * params.alpha_p / count)
-    return Plane(p=slower * rate.p, s=slower * rate.s / there.s)
+    (params, count), state = args, from_log_s(y)
+    rate = fields.cosine_rival(t, state, args)
+    slower = (1 - jnp.square(state.p) / count) * (1 - state.s * params.alpha_p / count)
+    return Plane(p=slower * rate.p, s=slower * rate.s / state.s)
 
 
 @jax.jit
@@ -107,9 +117,10 @@ _edges = jax.jit(cosine.rival_edges)
 
 @jax.jit
 def _goal(args):
-    """Where all modes have one p: a line of fixed points, here where it meets the parabola.
+    """The goal, p = 1 for all modes, in the place of p+*; the other two points are NaN.
 
-    Along that line, which is upright, rates are 0, and so is their derivative by s.
+    It is a vertical line of fixed points, represented by its point on the parabola. The rates
+    are 0 along the line, and so is their derivative with respect to s.
     """
     params, _ = args
     point = jnp.stack([jnp.ones(()), 1 / params.alpha_p])
@@ -132,14 +143,18 @@ def _nullclines(window):
 
 
 def _resting(window):
-    """All p equal; and s = 0, where p < 0, or p above that of the others, keeps it there."""
-    found = []
+    """Lines of fixed points, and whether they attract.
+
+    s = 0 attracts for p < 0, and for p > 1, above that of the other modes. The line p = 1,
+    where all p are equal, attracts.
+    """
+    lines = []
     low, high = window.x
     if window.y[0] == 0:
         ends = np.clip([low, 0.0, 1.0, high], low, high)
         for left, right, stable in zip(ends, ends[1:], (True, False, True), strict=False):
             if left < right:
-                found.append((np.array([[left, 0.0], [right, 0.0]]), stable))
+                lines.append((np.array([[left, 0.0], [right, 0.0]]), stable))
     if low <= 1 <= high:
-        found.append((np.array([[1.0, window.y[0]], [1.0, window.y[1]]]), True))
-    return found
+        lines.append((np.array([[1.0, window.y[0]], [1.0, window.y[1]]]), True))
+    return lines

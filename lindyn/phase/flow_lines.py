@@ -1,4 +1,7 @@
-"""Curves of a two-dimensional flow in a window, as (points, 2) arrays."""
+"""Flow lines of a two-dimensional vector field in a window, as (points, 2) arrays.
+
+Read `portrait` first, which uses them.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,13 +15,15 @@ from jaxtyping import PyTree
 from lindyn.solve import ensemble
 
 
-SPACING = 0.0125  # between the points of a curve, in widths of the window
-REACH = 3.0  # its length: enough for a separatrix to go down, along and up a window
-CELLS = 26  # no two flow lines pass through one cell of the window, this many a side
-SHORTEST = 0.15  # of a flow line, in widths of the window
+SPACING = 0.0125  # distance between points of a curve, in widths of the window
+REACH = 3.0  # length of a curve, in widths: a separatrix may go down, along and up a window
+CELLS = 26  # cells along each side of the window; no cell has two flow lines
+SHORTEST = 0.15  # least length of a flow line, in widths of the window
 
 
 class Window(NamedTuple):
+    """A rectangle of the plane: the ends of its range in x and in y."""
+
     x: tuple[float, float]
     y: tuple[float, float]
 
@@ -31,7 +36,7 @@ class Window(NamedTuple):
         return np.array([self.x[1] - self.x[0], self.y[1] - self.y[0]])
 
     def place(self, unit: np.ndarray) -> np.ndarray:
-        """Points of the unit square, (points, 2), as points of the window."""
+        """Map points of the unit square, (points, 2), to the window."""
         return self.low + unit * self.spans
 
 
@@ -45,22 +50,23 @@ def follow(
     rest: np.ndarray,
     rtol: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Curves (lanes, points, 2) from `starts`, and the status of each solve.
+    """Integrate a curve from each of `starts`: points (curves, points, 2) and solver status.
 
-    `field` moves in coordinates that `chart` maps to the plane. `signs` is 1 forward in time
-    and -1 backward. The independent variable is arc length in the plane in units of `spans`
-    (lanes, 2), so that no solution runs away and points are evenly spaced; an infinite span
-    does not count. At a speed below `rest` (lanes) it slows down: a curve stops at a fixed
+    `chart` maps the coordinates of `starts` and `field` to the plane. `signs` (curves) is 1 for
+    a curve forward in time and -1 for one backward. The independent variable is arc length in
+    the plane, where each coordinate is divided by its span in `spans` (curves, 2): so no
+    solution diverges, and points are evenly spaced. A coordinate with an infinite span does
+    not count. Where the speed is below `rest` (curves), a curve slows down: it stops at a fixed
     point.
     """
-    each = lambda x: np.full(len(signs), x)
+    repeated = lambda x: np.full(len(signs), x)
     ends = ensemble.states(
         Partial(along, field, chart),
         starts,
-        (jax.tree.map(each, args), signs, *spans.T, rest),
+        (jax.tree.map(repeated, args), signs, *spans.T, rest),
         np.arange(0.0, REACH + SPACING / 2, SPACING),
         rtol=rtol,
-        atol=1e-9 * rtol,  # the scale at a saddle may be far below the window's
+        atol=1e-9 * rtol,  # the scale of a saddle may be far below that of the window
         max_steps=20_000,
         quick=True,
     )
@@ -69,7 +75,10 @@ def follow(
 
 
 def along(field: Callable, chart: Callable, t: Any, y: PyTree, args: tuple) -> PyTree:
-    """`field` as `follow` moves: `args` are the field's, sign, both spans and rest."""
+    """The rate of `follow`: `field` per unit of arc length.
+
+    `args` are the arguments of `field`, the sign, the spans of x and y, and the rest speed.
+    """
     args, sign, span_x, span_y, rest = args
     rate = field(t, y, args)
     _, (dx, dy) = jax.jvp(lambda y: jax.tree.leaves(chart(y)), (y,), (rate,))
@@ -79,12 +88,13 @@ def along(field: Callable, chart: Callable, t: Any, y: PyTree, args: tuple) -> P
 
 
 def spread(curves: np.ndarray, window: Window) -> list[np.ndarray]:
-    """Curves that keep a distance: each is cut where it enters a cell that is taken.
+    """Thin out curves: each is cut where it enters a cell that an earlier curve passes through.
 
-    `curves` pass through their starts in the middle; NaN ends them.
+    The middle point of a curve is its start, and NaN marks its end on either side. Curves that
+    become too short are left out.
     """
     taken = np.zeros((CELLS, CELLS), bool)
-    kept = []
+    result = []
     for curve in curves:
         middle = len(curve) // 2
         unit = (curve - window.low) / window.spans
@@ -100,12 +110,12 @@ def spread(curves: np.ndarray, window: Window) -> list[np.ndarray]:
         if moved.sum() < SHORTEST:
             continue
         taken[tuple(cells[first:last].T)] = True
-        kept.append(curve[first:last][np.concatenate([[True], moved > SPACING / 100])])
-    return kept
+        result.append(curve[first:last][np.concatenate([[True], moved > SPACING / 100])])
+    return result
 
 
 def inside(curve: np.ndarray, window: Window) -> list[np.ndarray]:
-    """The pieces of a curve that lie in the window, each with a point beyond its edge."""
+    """The pieces of a curve inside the window, each with one point beyond the window's edge."""
     unit = (curve - window.low) / window.spans
     finite = np.isfinite(unit).all(1)
     distance = np.where(finite, np.abs(unit - 0.5).max(1), np.inf)
@@ -113,19 +123,22 @@ def inside(curve: np.ndarray, window: Window) -> list[np.ndarray]:
     wide = ok.copy()
     wide[1:] |= ok[:-1]
     wide[:-1] |= ok[1:]
-    wide &= distance <= 1.5  # not the far side of a pole
+    wide &= distance <= 1.5  # a point far outside may lie beyond a pole
     runs = np.split(np.arange(len(curve)), np.flatnonzero(np.diff(wide)) + 1)
     return [curve[run] for run in runs if len(run) > 1 and wide[run[0]]]
 
 
 def lattice(count: int) -> np.ndarray:
-    """count^2 points of the unit square in rows."""
+    """A square grid of count^2 points in the unit square, (points, 2)."""
     ticks = (np.arange(count) + 0.5) / count
     return np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def scattered(count: int) -> np.ndarray:
-    """Roberts' low-discrepancy sequence: any first part of it fills the square evenly."""
+    """The first `count` points of Roberts' low-discrepancy sequence, (points, 2).
+
+    Every initial part of the sequence fills the unit square evenly.
+    """
     plastic = 1.324717957244746
     steps = np.array([1 / plastic, 1 / plastic**2])
     return (0.5 + np.arange(1, count + 1)[:, None] * steps) % 1

@@ -1,7 +1,8 @@
-"""Phase portraits as arrays: what `plot` draws and the phase command tabulates.
+"""Phase portraits as arrays, which `plot` draws and the phase command tabulates.
 
-Two planes. "p-s": (11)-(12), tau held fixed. "p-tau": (16) and (13) on the parabola, where
-the target moves.
+There are two planes. "p-s" is the plane of (11)-(12), with a fixed tau. "p-tau" is that of (16)
+and (13), on the parabola, with a moving target. One file, since all parts of a portrait are
+computed from the same fixed points, window and separatrix.
 """
 
 import functools
@@ -21,9 +22,10 @@ from lindyn.theory import fields
 from lindyn.theory.states import Curriculum, Params, Plane, Scalar
 
 
-REST = 1e-4  # the share of the window's highest speed at which flow lines come to rest
-POINTS = 801  # of a curve that is a function of p
-MOST_STARTS = 400  # of flow lines: no more find room
+REST = 1e-4  # flow lines stop at this fraction of the highest speed in the window
+POINTS = 801  # of a curve that is a function of one coordinate
+MOST_STARTS = 400  # of flow lines; a window has no room for more
+# The vector field of each plane, and the type of its state.
 STATES = {
     "p-s": (fields.modes_fixed_tau, Plane),
     "p-tau": (fields.parabola_ema, Curriculum),
@@ -31,35 +33,35 @@ STATES = {
 
 
 class Portrait(NamedTuple):
-    """Curves are (points, 2) arrays in the coordinates of the plane."""
+    """A phase portrait. Curves are (points, 2) arrays in the coordinates of the plane."""
 
     plane: str
     params: Params
     window: Window
     fixed: theory.FixedPoints
-    points: np.ndarray  # (3, 2), where they are
-    arrows: np.ndarray  # (nodes, 4): a point and the direction there, of unit length
+    points: np.ndarray  # (3, 2), positions of the fixed points
+    arrows: np.ndarray  # (nodes, 4): a point, and the flow there as a unit vector in the window
     flow: list[np.ndarray]  # each in the direction of time
-    failed: int  # flow lines that could not be solved to their end
-    nullclines: dict[str, list[np.ndarray]]  # of each variable, all branches
-    resting: list[tuple[np.ndarray, bool]]  # lines of fixed points; whether they attract
+    failed: int  # number of solves of flow lines that did not reach their end
+    nullclines: dict[str, list[np.ndarray]]  # all branches, for each variable
+    resting: list[tuple[np.ndarray, bool]]  # lines of fixed points, and whether each attracts
     parabola: np.ndarray | None
-    constants: list[tuple[float, np.ndarray]]  # c, and s = p^2/alpha_p + c
+    constants: list[tuple[float, np.ndarray]]  # c, and the curve s = p^2/alpha_p + c
     separatrix: list[np.ndarray]  # both arms of the saddle's stable manifold
-    basin: np.ndarray  # the edge of the trivial basin: below it, in p-tau left of it
-    share: float  # of the window that collapses
+    basin: np.ndarray  # the edge of the trivial basin, which is below it (in p-tau: left)
+    share: float  # fraction of the window that collapses
     edge: float  # p-*, the edge of the basin on the parabola
-    rivals: np.ndarray | None = None  # above it all other modes collapse, under a cosine
+    rivals: np.ndarray | None = None  # cosine loss: all other modes collapse above it
 
 
 class Line(NamedTuple):
-    """The flow (16) on the parabola: a curve of dp/dt over p."""
+    """The flow (16) on the parabola: dp/dt as a function of p."""
 
     params: Params
     p: np.ndarray
     rate: np.ndarray
     fixed: theory.FixedPoints
-    points: np.ndarray  # (3, 2), on the axis
+    points: np.ndarray  # (3, 2), positions of the fixed points, at dp/dt = 0
     share: float
     edge: float
     plane: str = "p"
@@ -67,14 +69,14 @@ class Line(NamedTuple):
 
 
 def window(plane: str, params: Params) -> Window:
-    """What a reader wants to see: all fixed points, with room around them."""
+    """The default window: all fixed points, with a margin around them."""
     if plane == "p-tau":
         return Window((0.0, 1.2 / (1 + params.sigma2)), (0.0, 1.15))
     return Window(*((float(low), float(high)) for low, high in reach(params)))
 
 
 def reach(params: Params, xp: Any = np) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """The window of the plane "p-s", with the functions of `xp`: NumPy or its like."""
+    """The default window of the plane "p-s". `xp` is NumPy, or a module with its functions."""
     goal = params.tau / (1 + params.sigma2)
     decays = params.eta_s > 0
     ratio = xp.where(decays, params.eta_p / xp.where(decays, params.eta_s, 1.0), 1.0)
@@ -83,7 +85,7 @@ def reach(params: Params, xp: Any = np) -> tuple[tuple[Any, Any], tuple[Any, Any
 
 
 def line(params: Params, p: tuple[float, float]) -> Line:
-    """The flow on the parabola over the range `p`."""
+    """Compute the flow (16) on the parabola over the range `p`."""
     points = np.linspace(*p, POINTS)
     fixed, roots = jax.tree.map(np.asarray, _closed_forms(_arrays(params), fields.parabola))
     edge = _edge(params, roots, [])
@@ -101,7 +103,11 @@ def line(params: Params, p: tuple[float, float]) -> Line:
 def portrait(
     plane: str, params: Params, window: Window, *, grid: int = 16, rtol: float = 1e-6
 ) -> Portrait:
-    """The portrait with grid^2 arrows, and flow lines from grid^2 starts, at most 400."""
+    """Compute the portrait of a plane, "p-s" or "p-tau".
+
+    It has grid^2 arrows, and flow lines from grid^2 initial conditions, at most 400. `rtol` is
+    the relative tolerance of the solver. A flow line that fails is counted in `failed`.
+    """
     field, state = STATES[plane]
     fixed, roots = jax.tree.map(np.asarray, _closed_forms(_arrays(params), field))
     count = min(grid**2, MOST_STARTS)
@@ -152,18 +158,22 @@ def _closed_forms(params, field):
 
 
 def directions(rates: np.ndarray) -> np.ndarray:
-    """Rates, (points, 2), of length 1; those that are zero stay so."""
+    """Rates, (points, 2), scaled to length 1. A rate of zero stays zero."""
     length = np.linalg.norm(rates, axis=1, keepdims=True)
     return rates / np.where(length > 0, length, 1)
 
 
 def in_log_s(field: Callable, t: Scalar, y: Plane, params: Params) -> Plane:
-    """The plane (p, log s): along the separatrix s falls to e^(-1/eta), below any float."""
+    """`field` in (p, log s), in place of (p, s).
+
+    Along the separatrix s falls to e^(-1/eta), below any float.
+    """
     rate = field(t, from_log_s(y), params)
     return Plane(p=rate.p, s=2 * fields.growth(y.p, params))
 
 
 def from_log_s(y: Plane) -> Plane:
+    """Map (p, log s) to (p, s)."""
     return Plane(p=y.p, s=jnp.exp(y.s))
 
 
@@ -175,7 +185,8 @@ def _same(y):
     return y
 
 
-# How a plane's field is solved: the field there, the coordinates of a state, and back.
+# The coordinates in which the field of a plane is integrated: the field in them (None: as it
+# is), the map to them, and the map back.
 _COORDINATES = {
     "p-s": (in_log_s, _to_log_s, from_log_s),
     "p-tau": (None, _same, _same),
@@ -183,10 +194,10 @@ _COORDINATES = {
 
 
 def _arms(plane, params, fixed, window):
-    """Where the separatrix starts on either side of the saddle, and the scale it has.
+    """Initial points of the two arms of the separatrix, and the spans of `flow_lines.follow`.
 
-    Along the stable eigenvector. The scale takes in a saddle outside the window, and counts
-    only the coordinate that moves one way: p in the (p, s) plane.
+    The arms leave the saddle on either side, along its stable eigenvector. The spans include a
+    saddle outside the window. In the (p, s) plane only p counts, which is monotonic on an arm.
     """
     if not _has_saddle(plane, params, fixed):
         return np.ones((2, 2)), np.ones((2, 2))
@@ -202,20 +213,23 @@ def _arms(plane, params, fixed, window):
 
 
 def _has_saddle(plane, params, fixed):
-    """Whether p-* exists, and by itself; at the critical decay it is a fold with arms."""
+    """Whether p-* exists as an isolated point.
+
+    At the critical decay it is a fold, which has arms too.
+    """
     decays = (params.eta_s,) if plane == "p-tau" else (params.eta_s, params.eta_p)
     return min(decays) > 0 and not np.isnan(fixed.jacobian[1]).any()
 
 
 def _basin(plane, params, window, xs, fixed, arms):
-    """The edge of the trivial basin, over the whole window: s over p, or p over tau."""
+    """The edge of the trivial basin across the window: s over p, or in "p-tau" p over tau."""
     if plane == "p-s" and params.eta_s == 0 and params.eta_p == 0:
         return _curve(xs, theory.basin_edge_without_decay(xs, params))
     column = 0 if plane == "p-s" else 1
     along = xs if plane == "p-s" else np.linspace(window.y[0], window.y[1], POINTS)
     if params.eta_s == 0:  # nothing with p > 0 (p-tau) or s > 0 (p-s) collapses
         edge = np.zeros_like(along)
-    elif not arms:  # everything does
+    elif not arms:  # everything collapses
         edge = np.full_like(along, np.inf)
     else:
         curve = np.concatenate([arms[0][::-1], _positions(fixed.y)[1:2], arms[1]])
@@ -242,25 +256,32 @@ def _nullclines(plane, params, window, xs, roots):
 
 
 def _resting(plane, params, window, xs):
-    """Lines of fixed points: s = 0 if the predictor has no decay, p = p* if nothing has."""
-    found = []
+    """Lines of fixed points in the (p, s) plane, and whether each attracts.
+
+    The line s = 0 is one if the predictor has no decay. The line p = p* is one if neither
+    network has decay.
+    """
+    lines = []
     if plane != "p-s" or params.eta_p > 0:
-        return found
+        return lines
     if window.y[0] == 0:
         attracts = fields.growth(xs, params) <= 0
         cuts = [0, *(np.flatnonzero(np.diff(attracts)) + 1), len(xs) - 1]
-        found += [
+        lines += [
             (np.array([[xs[first], 0.0], [xs[last], 0.0]]), bool(attracts[first]))
             for first, last in zip(cuts, cuts[1:], strict=False)
         ]
     goal = params.tau / (1 + params.sigma2)
     if params.eta_s == 0 and window.x[0] <= goal <= window.x[1]:
-        found.append((np.array([[goal, window.y[0]], [goal, window.y[1]]]), True))
-    return found
+        lines.append((np.array([[goal, window.y[0]], [goal, window.y[1]]]), True))
+    return lines
 
 
 def constants(params: Params, window: Window, xs: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """Curves s = p^2/alpha_p + c over `xs`, cut at the window."""
+    """Curves s = p^2/alpha_p + c over `xs`, for eight values of c, cut at the window.
+
+    Each entry is c and one piece of its curve.
+    """
     step = (window.y[1] - window.y[0]) / 5
     return [
         (k * step, piece)
@@ -270,15 +291,19 @@ def constants(params: Params, window: Window, xs: np.ndarray) -> list[tuple[floa
 
 
 def below(edge: np.ndarray | float, across: tuple[float | int, float | int]) -> float:
-    """The mean share of `across` that lies below `edge`."""
+    """The fraction of the interval `across` that lies below `edge`.
+
+    For an array of edges it is the mean of their fractions.
+    """
     low, high = across
     return float(np.mean((np.clip(edge, low, high) - low) / (high - low)))
 
 
 def _edge(params, roots, arms):
-    """p on the parabola up to which it collapses: p-*, but for split decay.
+    """The p up to which states on the parabola collapse: p-*, if both decays are equal.
 
-    Then the parabola is not invariant, and the separatrix crosses it somewhere else.
+    If they differ, the parabola is not invariant, and the separatrix crosses it elsewhere.
+    The result is infinite if the whole parabola collapses.
     """
     if params.eta_p == params.eta_s or not arms:
         doomed = np.isnan(roots[0]) or (params.eta_p == 0 < params.eta_s)
@@ -294,7 +319,7 @@ def _edge(params, roots, arms):
 
 
 def _arrays(params):
-    """Arrays are not compiled for, as Python's numbers would be."""
+    """The parameters as arrays: with Python numbers, each value would be compiled for."""
     return jax.tree.map(lambda x: np.asarray(x, float), params)
 
 

@@ -1,4 +1,7 @@
-"""A portrait in numbers and words, for JSON, the table, and the text of the figure."""
+"""The text and numbers of a portrait: for JSON, for the table, and for the figure.
+
+Read `portrait` first. In this file a panel is a `Portrait` or a `Line`.
+"""
 
 import sys
 
@@ -11,6 +14,7 @@ VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",), "cosine": ("
 
 
 def numbers(panel):
+    """The numbers of a panel that JSON holds and the table shows."""
     points = [
         {
             "name": name,
@@ -45,7 +49,7 @@ def numbers(panel):
 
 
 def curves(panel):
-    """What was drawn, in six digits."""
+    """The curves of a panel that are drawn, in six significant digits."""
     names = ("p", "rate", "flow", "nullclines", "resting", "parabola", "constants")
     names += ("separatrix", "basin")
     names += ("rivals",) if panel.plane == "cosine" else ()
@@ -63,12 +67,14 @@ def _short(x):
 
 
 def title(params):
+    """The title of a panel: its weight decay."""
     if params.eta_p == params.eta_s:
         return rf"$\eta = {params.eta_p:.4g}$"
     return rf"$\eta_p = {params.eta_p:.4g},\ \eta_s = {params.eta_s:.4g}$"
 
 
 def note(config):
+    """The line below the figure: the parameters that all panels share."""
     shown = {
         "p-s": ("alpha_p", "sigma2", "tau"),
         "p": ("sigma2", "tau"),
@@ -93,6 +99,7 @@ def note(config):
 
 
 def print_table(drawn, summaries):
+    """Print the fixed points of all panels as a table, and one line for each panel below it."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -121,12 +128,12 @@ def print_table(drawn, summaries):
     for summary in summaries:
         share = f"{summary['collapsing_share']:.2%} of the plane collapses"
         if of_modes:
-            told = f"{summary['modes']} modes: those that live end at one p, here 1; {share}"
+            line = f"{summary['modes']} modes: those that live end at one p, here 1; {share}"
         else:
-            told = f"eta {_decays(summary)}: critical decay {summary['critical_decay']:.6g}, "
+            line = f"eta {_decays(summary)}: critical decay {summary['critical_decay']:.6g}, "
             edge = summary["basin_edge_on_parabola"]
-            told += f"basin edge on the parabola {edge:.6g}, {share}"
-        console.print(told, soft_wrap=True)
+            line += f"basin edge on the parabola {edge:.6g}, {share}"
+        console.print(line, soft_wrap=True)
         if summary["failed_flow_lines"]:
             console.print(f"  {summary['failed_flow_lines']} flow lines end early")
 

@@ -1,4 +1,7 @@
-"""Pictures of arrays that other rooms have computed: `draw_x(ax, arrays)`."""
+"""Draws arrays that other packages have computed, with functions like `draw_map(ax, chart)`.
+
+Read `style` first, then `portraits` and `maps`. `runs` draws the figure of `compare`.
+"""
 
 from lindyn.plot.maps import (
     AXES as AXES,

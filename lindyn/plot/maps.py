@@ -1,4 +1,7 @@
-"""Maps over two parameters, with the curves of closed forms over them."""
+"""Draws maps over two parameters, with the curves of closed forms on top.
+
+Read `style` first.
+"""
 
 from typing import Any
 
@@ -53,7 +56,7 @@ BARS = {
     "alignment-margin": "least eigenvalue of $K$ on the way",
     "alignment": r"$\log_{10}$ of the change of $[F, W_p]$",
 }
-MOST_DRAWN = 1024  # cells a side
+MOST_DRAWN = 1024  # cells along each axis
 FADED = LinearSegmentedColormap.from_list("faded", ["#f7fafd", "#9ec5e0", BLUE, "#00324f"])
 LEFT = LinearSegmentedColormap.from_list(
     "left", ["#8a3d00", "#d98a3a", COLLAPSED, "#f4efe6", SURVIVING]
@@ -65,7 +68,10 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 
 def map_figure(chart, title, note, *, show=False) -> Figure:
-    """A `ComputedMap`; `note` stands below it."""
+    """The figure of a `sweep.summary.ComputedMap`, with `note` below it.
+
+    `show` ties the figure to a window, which `plot.show` opens.
+    """
     mpl.rcParams.update(STYLE)
     fig = (_window if show else Figure)(dpi=200)
     ax = fig.add_axes((0, 0, 1, 1))
@@ -91,29 +97,29 @@ def map_figure(chart, title, note, *, show=False) -> Figure:
 
 
 def draw_map(ax, chart) -> tuple[Any, dict]:
-    """The map alone. Returns what a colour bar needs, and handles by label."""
+    """Draw the map on `ax`. Returns the mesh for a colour bar, and legend handles by label."""
     quantity, setting, handles = chart.setting.quantity, chart.setting, {}
     skip = [-(-axis.count // MOST_DRAWN) for axis in (setting.y, setting.x)]
-    seen = {name: x[:: skip[0], :: skip[1]] for name, x in chart.values.items()}
-    x, y, value = chart.x[:: skip[1]], chart.y[:: skip[0]], seen["value"]
-    how: Any = dict(shading="nearest", rasterized=True)
+    values = {name: x[:: skip[0], :: skip[1]] for name, x in chart.values.items()}
+    x, y, value = chart.x[:: skip[1]], chart.y[:: skip[0]], values["value"]
+    options: Any = dict(shading="nearest", rasterized=True)
     of = setting.trainer["dim"] if quantity == "rank" else value
-    mesh = ax.pcolormesh(x, y, value, **_colours(quantity, of), **how)
+    mesh = ax.pcolormesh(x, y, value, **_colours(quantity, of), **options)
     if quantity == "collapse":
         handles |= {name: Patch(color=color) for name, color in FATES.items()}
     elif quantity == "escape-time" and np.isnan(value).any():
         ax.set_facecolor(COLLAPSED)
         handles["collapses"] = Patch(color=COLLAPSED)
     for name, color, hatch in MARKED:
-        if name not in seen:
+        if name not in values:
             continue
-        where = (seen[name] > 0) & (np.isnan(value) | (name == "noise"))
+        where = (values[name] > 0) & (np.isnan(value) | (name == "noise"))
         if where.any():
             shown = np.ma.masked_where(~where, where.astype(float))
-            dressed: Any = dict(hatch=hatch, edgecolor=INK if hatch else color, lw=0)
-            dressed["antialiased"] = bool(hatch)
-            ax.pcolor(x, y, shown, cmap=ListedColormap([color]), **dressed, **how)
-            handles[name] = Patch(facecolor=color, **dressed)
+            look: Any = dict(hatch=hatch, edgecolor=INK if hatch else color, lw=0)
+            look["antialiased"] = bool(hatch)
+            ax.pcolor(x, y, shown, cmap=ListedColormap([color]), **look, **options)
+            handles[name] = Patch(facecolor=color, **look)
     for name, axis in (("x", setting.x), ("y", setting.y)):
         moves = setting.moving and axis.name == "tau"
         label = r"$\tau_0$, target ratio at the start" if moves else AXES[axis.name]
@@ -151,13 +157,13 @@ def _colours(quantity, value):
 
 
 def draw_lines(ax, lines):
-    """Curves, and their names beside them, where there is most room."""
+    """Draw curves, and write the name of each beside it, where there is most room."""
     place, points = ax.transData.transform, ax.figure.dpi / 72
     named = {}
     for line in lines:
         sign = np.ma.masked_invalid(line.sign)
-        found = ax.contour(line.x, line.y, sign, levels=[0], colors=INK, linewidths=1.6)
-        pieces = [place(piece) for piece in found.allsegs[0] if len(piece) > 1]
+        contours = ax.contour(line.x, line.y, sign, levels=[0], colors=INK, linewidths=1.6)
+        pieces = [place(piece) for piece in contours.allsegs[0] if len(piece) > 1]
         if pieces:
             named[line.name] = max(pieces, key=lambda piece: np.ptp(piece, axis=0).sum())
     taken, box = [*named.values()], ax.get_window_extent()
@@ -182,7 +188,11 @@ def draw_lines(ax, lines):
 
 
 def _beside(piece, part, away, half, box):
-    """The middle of a text of length 2 `half`, along a part of a curve, and its angle."""
+    """The middle of a text beside a curve, and its angle.
+
+    The text has length 2 `half`. It is placed at the fraction `part` of the length of the curve
+    `piece`, at the distance `away` from it, and inside the rectangle `box`.
+    """
     length = np.append(0, np.cumsum(np.linalg.norm(np.diff(piece, axis=0), axis=1)))
     spots = np.clip(part * length[-1] + np.array([-half, 0, half]), 0, length[-1])
     first, middle, last = (
@@ -196,7 +206,7 @@ def _beside(piece, part, away, half, box):
 
 
 def _room(at, angle, half, taken):
-    """From a text to the nearest curve, up to what is enough."""
+    """The distance from a text to the nearest curve, or 0.3 `half`, which is enough room."""
     text = at + np.linspace(-half, half, 9)[:, None] * (np.cos(angle), np.sin(angle))
     gaps = [np.linalg.norm(curve[:, None] - text, axis=-1).min() for curve in taken]
     return round(min(*gaps, 0.3 * half))

@@ -1,4 +1,7 @@
-"""Phase portraits: planes with their flow, and lines with their rate."""
+"""Draws phase portraits: planes with their flow, and dp/dt over p on the parabola.
+
+Read `style` first.
+"""
 
 from typing import Any
 
@@ -44,10 +47,10 @@ LAYERS = (
 
 
 def figure(panels, titles, note, layers=LAYERS, *, show=False) -> Figure:
-    """Panels side by side, three a row, in the width of a paper's column or page.
+    """A figure of several panels, three in a row, in the width of a paper's column or page.
 
-    `panels` are `portrait.Portrait` or `portrait.Line`; `note` stands below the legend.
-    `show` ties the figure to a window, which `plot.show` opens.
+    `panels` are `portrait.Portrait` or `portrait.Line`, and `titles` has one for each. `note`
+    is written below the legend. `show` ties the figure to a window, which `plot.show` opens.
     """
     mpl.rcParams.update(STYLE)
     fig = (_window if show else Figure)(dpi=200)
@@ -62,7 +65,7 @@ def figure(panels, titles, note, layers=LAYERS, *, show=False) -> Figure:
             ax.set_ylabel(LABELS[panel.plane][1], labelpad=3)
         axes.append(ax)
     columns = min(len(panels), 3)
-    entries = {1: 3, 2: 4, 3: 5}[columns]  # of the legend, in a line
+    entries = {1: 3, 2: 4, 3: 5}[columns]  # of the legend in one line
     legend_height = 0.14 * -(-len(handles) // entries)
     width, height = _place(fig, axes, columns, foot=0.2 + legend_height)
     fig.text(0.5, 0.06 / height, note, ha="center", fontsize=7.5, color=INK)
@@ -73,7 +76,7 @@ def figure(panels, titles, note, layers=LAYERS, *, show=False) -> Figure:
 
 
 def _place(fig, axes, columns, foot):
-    """Size of the figure, in inches, after the axes have found their places in it."""
+    """Place the axes in the figure. Returns its width and height in inches."""
     left, right, gap, title, below = 0.55, 0.12, 0.33, 0.26, 0.5
     width = {1: 4.0, 2: 5.6, 3: 7.2}[columns]
     side = (width - left - right - gap * (columns - 1)) / columns
@@ -89,7 +92,7 @@ def _place(fig, axes, columns, foot):
 
 
 def draw_portrait(ax, portrait, layers=LAYERS) -> dict:
-    """A plane with its flow. Returns the handles of what was drawn, by label."""
+    """Draw a plane with its flow on `ax`. Returns legend handles by label."""
     window, handles = portrait.window, {}
     ax.set(xlim=window.x, ylim=window.y)
     if "basin" in layers:
@@ -136,7 +139,10 @@ def draw_portrait(ax, portrait, layers=LAYERS) -> dict:
 
 
 def draw_line(ax, line, layers=LAYERS) -> dict:
-    """dp/dt over p: arrows along the axis where it flows, fixed points where it rests."""
+    """Draw dp/dt over p on `ax`. Returns legend handles by label.
+
+    Arrows along the axis show the direction of the flow, and marks its fixed points.
+    """
     handles: dict = {}
     low, high = line.p[[0, -1]]
     top = 2.5 * np.quantile(np.abs(line.rate), 0.7) or 1.0
@@ -171,9 +177,9 @@ def _draw_basin(ax, portrait):
     handles = {"collapses": Patch(color=COLLAPSED, lw=0)}
     if portrait.rivals is not None and (portrait.rivals[:, 1] < high).any():
         x, y = portrait.rivals.T
-        how: Any = dict(facecolor="none", edgecolor=COLLAPSED, hatch="////", lw=0)
-        ax.fill_between(x, np.minimum(y, high), high, **how)
-        handles["all others collapse"] = Patch(**how)
+        hatched: Any = dict(facecolor="none", edgecolor=COLLAPSED, hatch="////", lw=0)
+        ax.fill_between(x, np.minimum(y, high), high, **hatched)
+        handles["all others collapse"] = Patch(**hatched)
     return handles
 
 
@@ -213,7 +219,7 @@ def _draw_points(ax, points, fixed):
         0,
         2,
         1,
-    ):  # the saddle on top, since it may lie close to the collapsed point
+    ):  # the saddle last, on top: it may be close to the collapsed point
         (x, y), name = points[i], fixed.names[i]
         low, high = np.sort(ax.get_xlim()), np.sort(ax.get_ylim())
         if name not in MARKS or not (low[0] <= x <= low[1] and high[0] <= y <= high[1]):

@@ -1,4 +1,7 @@
-"""The figure of `compare`: a run and what the theory says of it."""
+"""Draws the figure of `compare`: measurements of a run beside the theory's predictions.
+
+Read `style` and `portraits` first.
+"""
 
 import textwrap
 from typing import Any
@@ -14,14 +17,17 @@ from lindyn.plot import BLUE, GREY, INK, ORANGE, PALE, RED, STYLE, draw_portrait
 
 
 __all__ = ["figure", "save"]
-MOST = 12  # modes drawn
+MOST = 12  # modes that are drawn at most
 ALIGNS = "#e4eff7"  # where K > 0
-OVER: Any = dict(frameon=True, framealpha=0.85, edgecolor="none")  # a legend on curves
+OVER: Any = dict(frameon=True, framealpha=0.85, edgecolor="none")  # a legend over curves
 LAYERS = ("flow", "fixed_points", "parabola", "separatrix", "basin")
 
 
 def figure(found: Any, title: str, note: str) -> Figure:
-    """Six panels of a `compare.analysis.Analysis`; where the theory is silent, the reason."""
+    """The six panels of a `compare.analysis.Analysis`.
+
+    A panel to which the theory does not apply shows the reason instead of a plot.
+    """
     mpl.rcParams.update(STYLE)
     fig = Figure(figsize=(7.2, 5.0), dpi=200, layout="constrained")
     axes = fig.subplots(2, 3).ravel()
@@ -36,7 +42,7 @@ def figure(found: Any, title: str, note: str) -> Figure:
     for ax, (name, heading, draw) in zip(axes, panels, strict=True):
         ax.set_title(heading, fontsize=9.5, pad=4)
         if name in found.silent:
-            _say(ax, found.silent[name])
+            _write_reason(ax, found.silent[name])
         else:
             draw(ax, found)
     fig.suptitle(title, fontsize=10.5)
@@ -45,7 +51,10 @@ def figure(found: Any, title: str, note: str) -> Figure:
 
 
 def draw_invariance(ax, found) -> None:
-    """s - c_j e^(-2 eta t) over p^2 for every mode and record, the fit, and 1/alpha_p."""
+    """Draw s_j - c_j e^(-2 eta t) over p_j^2, for every mode and record, on `ax`.
+
+    Lines show the fitted slope, and the slope 1/alpha_p of the theory.
+    """
     both = found.invariance
     top = 1.05 * max(float(both.features.p2.max()), 1e-12)
     x = np.array([0.0, top])
@@ -66,18 +75,24 @@ def draw_invariance(ax, found) -> None:
 
 
 def draw_balance(ax, found) -> None:
-    """|B| and the flow's; what the flow, the averaged law and the exact one leave of it."""
+    """Draw |B(t)|/|B(0)| over epochs on `ax`, as measured and as the flow predicts it.
+
+    The residuals of three laws are drawn with it: of the flow, of the law averaged over steps,
+    and of the exact law for steps.
+    """
     epoch, b = found.run.epoch, found.balance
     one = np.isfinite(b.expected)
     law = r"$e^{-2\eta t}$" if one else "the flow's"
     ax.plot(epoch, b.norm, color=BLUE, lw=1.3, label=r"$\|B(t)\|/\|B(0)\|$")
     ax.plot(epoch, b.predicted, color=INK, lw=1.0, ls=(0, (3, 2)), label=law)
-    left = [("residual: flow", b.residual, RED), ("averaged", b.averaged, ORANGE)]
-    left = [each for each in (*left, ("steps", b.unexplained, GREY)) if each[1] is not None]
-    for name, x, color in left:
+    residuals = [("residual: flow", b.residual, RED), ("averaged", b.averaged, ORANGE)]
+    residuals = [
+        law for law in (*residuals, ("steps", b.unexplained, GREY)) if law[1] is not None
+    ]
+    for name, x, color in residuals:
         ax.plot(epoch, np.where(x > 0, x, np.nan), color=color, lw=1.0, label=name)
     ax.set_yscale("log")
-    least = min(x[found.first + 1 :].min(initial=1.0) for _, x, _ in left)
+    least = min(x[found.first + 1 :].min(initial=1.0) for _, x, _ in residuals)
     low, high = max(least / 2, 1e-16), 2 * b.norm.max()
     low *= (low / high) ** 0.45  # room for the legend
     ax.set(xlabel="epoch", ylim=(low, high))
@@ -86,7 +101,7 @@ def draw_balance(ax, found) -> None:
 
 
 def draw_alignment(ax, found) -> None:
-    """The commutator and its bound (10); shaded where K > 0."""
+    """Draw the commutator and its bound (10) over epochs on `ax`, shaded where K > 0."""
     epoch, al = found.run.epoch, found.alignment
     shown = np.maximum(al.commutator, 1e-300)
     ax.plot(epoch, shown, color=BLUE, lw=1.3, label=r"$\|[F, W_p]\|$")
@@ -103,7 +118,11 @@ def draw_alignment(ax, found) -> None:
 
 
 def draw_modes(ax, found, which) -> None:
-    """Measured modes, and those that the theory makes of one record."""
+    """Draw p or s of the modes, as `which` says, over epochs on `ax`.
+
+    Beside the measured modes are two forecasts from one record: with the parameters that the
+    run gives, and with fitted ones.
+    """
     epoch = found.run.epoch[found.first :]
     chosen = np.unique(np.linspace(0, found.seen.p.shape[1] - 1, MOST).astype(int))
     pick = lambda x: getattr(x, which)[:, chosen]
@@ -111,10 +130,10 @@ def draw_modes(ax, found, which) -> None:
     ax.plot(epoch, pick(found.given), color=BLUE, lw=0.9, ls=(0, (3, 1.5)))
     ax.plot(epoch, pick(found.fitted), color=ORANGE, lw=0.9, ls=(0, (1, 1)))
     if which == "s":
-        seen = pick(found.seen)
-        top = seen.max()
+        measured = pick(found.seen)
+        top = measured.max()
         ax.set_yscale("log")
-        low = max(seen[seen > 0].min(initial=top) / 3, 1e-6 * top)
+        low = max(measured[measured > 0].min(initial=top) / 3, 1e-6 * top)
         ax.set_ylim(min(low, top / 30), 4 * top)
     ax.set(xlabel="epoch", ylabel=f"${which}_j$")
     lines = ((GREY, "-", "measured"), (BLUE, (0, (3, 1.5)), "given"))
@@ -124,7 +143,10 @@ def draw_modes(ax, found, which) -> None:
 
 
 def draw_fate(ax, found) -> None:
-    """Where the modes go, over the flow that was theirs at the start."""
+    """Draw the paths of the modes in the (p, s) plane on `ax`.
+
+    The flow behind them is that of the record at which the forecast starts.
+    """
     draw_portrait(ax, found.fate.plane, LAYERS)
     paths = np.stack([found.seen.p, found.seen.s], axis=-1).swapaxes(0, 1)
     ax.add_collection(LineCollection(list(paths), colors=BLUE, linewidths=0.8), autolim=False)
@@ -133,7 +155,7 @@ def draw_fate(ax, found) -> None:
     ax.set(xlabel="$p_j$", ylabel="$s_j$")
 
 
-def _say(ax, text):
+def _write_reason(ax, text):
     ax.set_axis_off()
     ax.text(
         0.5,

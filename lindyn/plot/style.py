@@ -1,4 +1,4 @@
-"""What all pictures share: colours, fonts, marks of fixed points, files, windows."""
+"""Shared by all figures: colours, fonts, marks of fixed points, files and windows."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ SURVIVING, DIVERGED = "#d3e5f2", "#5b4a66"
 
 
 def _legend(fig, handles, at, columns, **how):
-    """Below the axes, its lower edge in the middle of the figure's width or of theirs."""
+    """Draw a legend in `columns`, below the axes: `at` is the middle of its lower edge."""
     fig.legend(
         handles=[*handles.values()],
         labels=[*handles],
@@ -50,7 +50,10 @@ def _legend(fig, handles, at, columns, **how):
 
 
 def save(fig: Figure, path, about: dict) -> None:
-    """Write PNG, SVG or PDF by suffix: the same bytes each time, with what redraws it."""
+    """Write a PNG, SVG or PDF file, as the suffix of `path` says.
+
+    The same figure gives the same bytes. The file holds the command that redraws the figure.
+    """
     suffix = path.suffix.removeprefix(".")
     command = about["command"]
     metadata = {
@@ -62,7 +65,7 @@ def save(fig: Figure, path, about: dict) -> None:
 
 
 def show() -> None:
-    """Open the windows of the figures made with `show=True`, and wait."""
+    """Open the windows of all figures made with `show=True`, and wait until they are closed."""
     from matplotlib import pyplot
 
     pyplot.show()
@@ -78,6 +81,6 @@ def can_show() -> bool:
 
 
 def _window(**size):
-    from matplotlib import pyplot  # a backend is chosen only for a window
+    from matplotlib import pyplot  # pyplot chooses a backend, which only a window needs
 
     return pyplot.figure(**size)

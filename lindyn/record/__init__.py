@@ -1,1 +1,1 @@
-"""What happened in a run? The run folder: written here, read here."""
+"""The folder of a training run. Read `writing` first, which writes it; `reading` reads it."""

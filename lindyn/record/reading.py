@@ -1,4 +1,7 @@
-"""A run of the trainer, read from its files."""
+"""Reads the folder of a training run into arrays.
+
+Read `writing` first: it defines the files.
+"""
 
 import json
 import pathlib
@@ -11,41 +14,43 @@ from jaxtyping import Float, Int
 from lindyn.command import UsageError
 
 
+# Arrays that every record must hold.
 NEEDS = ("F", "across", "cross", "Wp", "balance_W", "balance_Wp", "power", "tau")
 
 
 class Run(NamedTuple):
-    """Arrays have a leading axis of the steps that were recorded."""
+    """A training run. Arrays have a leading axis over the recorded steps."""
 
     path: pathlib.Path
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     step: Int[np.ndarray, " times"]
     epoch: Float[np.ndarray, " times"]
-    arrays: Mapping[str, np.ndarray]  # by the names of spectra/*.npz
-    metrics: list[dict[str, Any]]  # one for each of the steps
+    arrays: Mapping[str, np.ndarray]  # keyed by their names in spectra/*.npz
+    metrics: list[dict[str, Any]]  # one for each recorded step; empty if none was written
     evaluation: list[dict[str, Any]]
-    X: Float[np.ndarray, "n1 n1"] | None  # of gaussian data
+    X: Float[np.ndarray, "n1 n1"] | None  # of Gaussian data, as is X_aug; else None
     X_aug: Float[np.ndarray, "n1 n1"] | None
 
 
 def load_run(path: pathlib.Path | str) -> Run:
-    """What `python -m lindyn.train` has left in a folder, finished or not.
+    """Read a folder that `python -m lindyn.train` has written. The run may be unfinished.
 
-    `UsageError`, a ValueError, for a folder that holds no run or none of its records.
+    `UsageError`, a ValueError, for a folder that holds no run or no records, for records of an
+    older version that lack arrays, and for a damaged file.
     """
     path = pathlib.Path(path)
     config = {"nesterov": False} | content(path, "config.json")
     files = sorted((path / "spectra").glob("[0-9]*.npz"))
     if not files:
         raise UsageError(f"{path}: no spectra are recorded yet")
-    kept = [_arrays(file) for file in files]
-    missing = [name for name in NEEDS if name not in kept[0]]
+    records = [_arrays(file) for file in files]
+    missing = [name for name in NEEDS if name not in records[0]]
     if missing:
         raise UsageError(f"{files[0]}: lacks {', '.join(missing)}; an older version wrote it")
     step = np.array([int(file.stem) for file in files])
-    told = {entry["step"]: entry for entry in lines(path / "metrics.jsonl")}
-    metrics = [told.get(each, {}) for each in step.tolist()]
+    entries = {entry["step"]: entry for entry in lines(path / "metrics.jsonl")}
+    metrics = [entries.get(number, {}) for number in step.tolist()]
     per_epoch = next((x["step"] / x["epoch"] for x in metrics if x.get("epoch")), np.nan)
     data: dict[str, np.ndarray] = {}
     if (path / "covariances.npz").exists():
@@ -56,7 +61,7 @@ def load_run(path: pathlib.Path | str) -> Run:
         environment=content(path, "environment.json"),
         step=step,
         epoch=step / per_epoch,
-        arrays={name: np.stack([x[name] for x in kept]) for name in kept[0]},
+        arrays={name: np.stack([x[name] for x in records]) for name in records[0]},
         metrics=metrics,
         evaluation=lines(path / "evaluation.jsonl"),
         X=data.get("X"),
@@ -65,20 +70,26 @@ def load_run(path: pathlib.Path | str) -> Run:
 
 
 def content(path: pathlib.Path, name: str) -> dict[str, Any]:
-    """Of a JSON file in a run folder. `UsageError` if it is not there, or not whole."""
+    """The content of the JSON file `name` in a run folder.
+
+    `UsageError` if there is no such file, or if it is not one complete JSON object.
+    """
     try:
-        found = json.loads((path / name).read_text())
+        parsed = json.loads((path / name).read_text())
     except OSError:
         raise UsageError(f"{path}: holds no run of lindyn train (no {name})") from None
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        parsed = None
+    if not isinstance(parsed, dict):
         raise UsageError(f"{path / name}: is not whole")
-    return found
+    return parsed
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The entries of a jsonl file that are whole; none if it is not there."""
+    """The entries of a jsonl file; none if there is no such file.
+
+    An incomplete last line is left out. `UsageError` if any other line is damaged.
+    """
     if not path.exists():
         return []
     try:
@@ -91,5 +102,5 @@ def _arrays(path):
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             return {name: file[name] for name in file.files}
-    except Exception as error:  # whatever a damaged file makes a reader say
+    except Exception as error:  # a damaged file raises exceptions of many types
         raise UsageError(f"{path}: is damaged ({str(error).splitlines()[0][:80]})") from None

@@ -1,4 +1,4 @@
-"""The files of a run: what is kept every few steps, and how it is read back."""
+"""Writes the folder of a training run, and computes what is recorded every few steps."""
 
 import io
 import json
@@ -19,8 +19,9 @@ from lindyn.theory import spectra
 class Folder:
     """config.json, environment.json, metrics.jsonl, evaluation.jsonl, spectra/, checkpoints/.
 
-    Single files are written whole and then renamed; lists have a line for each entry, with
-    its step. Without `writes`, as in all processes but the first, nothing is written.
+    A json or npz file is written under a temporary name and then renamed, so that it is never
+    incomplete. A jsonl file has one line for each entry, with its step. If `writes` is false,
+    as in all processes but the first, nothing is written.
     """
 
     def __init__(self, path: pathlib.Path, *, writes: bool = True):
@@ -33,37 +34,39 @@ class Folder:
         return self.path / "checkpoints"
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file."""
         self._put(name, (json.dumps(json.loads(as_json(content)), indent=2) + "\n").encode())
 
     def read(self, name: str) -> dict[str, Any]:
         return json.loads((self.path / name).read_text())
 
     def add(self, name: str, entry: Mapping[str, Any]) -> None:
-        """One more line, in one write."""
+        """Append one line to a jsonl file, in a single write."""
         if self.writes:
             with open(self.path / name, "ab", buffering=0) as file:
                 file.write((as_json(entry) + "\n").encode())
 
     def entries(self, name: str) -> list[dict[str, Any]]:
-        """The lines that are whole."""
+        """The entries of a jsonl file, without an incomplete last line."""
         if not (self.path / name).exists():
             return []
         lines = (self.path / name).read_text().split("\n")
         return [json.loads(line) for line in lines[:-1]]
 
     def keep(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write an npz file."""
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
         self._put(name, buffer.getvalue())
 
     def forget_after(self, step: int) -> None:
-        """Removes what later steps have left: a run goes on from `step`."""
+        """Remove all records of steps after `step`, from which a run resumes."""
         if not self.writes:
             return
         for name in ("metrics.jsonl", "evaluation.jsonl"):
-            kept = [entry for entry in self.entries(name) if entry["step"] <= step]
+            entries = [entry for entry in self.entries(name) if entry["step"] <= step]
             if (self.path / name).exists():
-                self._put(name, "".join(as_json(x) + "\n" for x in kept).encode())
+                self._put(name, "".join(as_json(x) + "\n" for x in entries).encode())
         for file in (self.path / "spectra").iterdir():
             if not file.stem.isdigit() or int(file.stem) > step:
                 file.unlink()
@@ -81,17 +84,30 @@ class Folder:
 
 
 def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays that are kept of a step, and the numbers that are told of them.
+    """The arrays that are recorded of a step, and numbers that summarise them.
 
-    Of the last batch, not centred: F = E[f f^T] over both views, across = E[f_1 f_2^T] of the
-    two, which is W X W^T of the theory where F is W (X + X') W^T, cross = E[f_a f^T], mean and
-    power = E|f_a|^2; running, the estimate of F that a closed form uses; Wp; s, p, U and
-    alignment in the `shared_basis` of F and Wp; balance_W = W W^T and balance_Wp = Wp^T Wp of
-    Theorem 1, with W the projector's last layer and its bias, cross_W = Wa W^T; tau over all of
-    the branch and tau_last for that layer alone. Where Theorem 1 holds for steps: balance_first
-    = Wp^T Wp of the predictor's first layer, balance_steps, what W W^T - Wp^T Wp/alpha_p must
-    be after the steps so far, and balance_source, the part of it that no decay is, both by
-    `theorems.after_step`. `samples` is how many rows F has.
+    F, across, cross, mean, power: moments of the last batch, not centred. F = E[f f^T] over
+    both views and across = E[f_1 f_2^T] of the two views: they are W (X + X') W^T and W X W^T
+    of the theory. cross = E[f_a f^T], mean = E[f] and power = E|f_a|^2.
+
+    running: the running estimate of F, which a predictor in closed form uses.
+
+    Wp, asymmetry, commutator: the predictor, its relative asymmetry, and the norm of [F, Wp].
+
+    U, s, p, alignment: in the `spectra.shared_basis` of F and Wp.
+
+    balance_W, balance_Wp, cross_W: W W^T and Wp^T Wp of Theorem 1, and Wa W^T. Here W is the
+    projector's last layer, with its bias as one more column, and Wa that of the target.
+
+    tau, tau_last: the target ratio <Wa, W>/<W, W>, over the whole branch, and for that last
+    layer alone.
+
+    balance_first, balance_steps, balance_source: only where Theorem 1 holds for steps.
+    balance_first is Wp^T Wp of the predictor's first layer. balance_steps is the value that
+    W W^T - Wp^T Wp/alpha_p must have after the steps so far, and balance_source the part of it
+    that is not due to weight decay, both by `theorems.after_step`.
+
+    `samples` is the number of outputs f over which F is the mean.
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         host = _on_host(record)
@@ -129,7 +145,7 @@ def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[
             balance_source=host.balance.source,
         )
     verdict = spectra.verdict(host.batch.F, host.batch.mean, samples)
-    told = dict(
+    summary = dict(
         s_max=float(basis.s[0]),
         effective_rank=rank,
         alignment=float(alignment.mean()),
@@ -141,11 +157,11 @@ def spectrum(record: Record, samples: int) -> tuple[dict[str, np.ndarray], dict[
         of=verdict.of,
         varying=verdict.varying,
     )
-    return arrays, told
+    return arrays, summary
 
 
 def weights(record: Record) -> dict[str, np.ndarray]:
-    """W and Wa, where they are all of the network."""
+    """W and Wa, recorded for a linear network, of which they are the whole branch."""
     host = _on_host(record)
     return dict(W=host.W, Wa=host.Wa)
 
