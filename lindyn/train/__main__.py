@@ -1,4 +1,4 @@
-"""`python -m lindyn.train`."""
+"""Entry point of `python -m lindyn.train`."""
 
 from lindyn import command
 from lindyn.train.command import main

@@ -1,7 +1,8 @@
-"""One image and one key to one view, on the device.
+"""Augmentation: one image and one random key give one view, computed on the device.
 
-The operations, and the laws of what is drawn for them, are torchvision's for float tensors.
-Images are height x width x 3 with values between 0 and 1; batches are the caller's `vmap`.
+The operations, and the distributions of their random parameters, are torchvision's for float
+tensors. Images are height x width x 3 with values between 0 and 1. Callers use `vmap` for a
+batch. The operations themselves are in `image_operations`.
 """
 
 import dataclasses
@@ -27,20 +28,22 @@ from lindyn.train.image_operations import (
 )
 
 
-ATTEMPTS = 10  # at a crop that fits into the image
+ATTEMPTS = 10  # random crops; the first one that fits into the image is used
+# All orders of the four operations of `image_operations.jitter`.
 ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How views are made: crop, flip, jitter, gray, blur, solarize, normalise, in that order.
+    """Parameters of a random view: crop, flip, jitter, gray, blur, solarize, normalise.
 
-    What has probability 0 is not compiled; crops are always made.
+    The operations are applied in this order. An operation of probability 0 is not compiled; the
+    crop is always applied. `ValueError` for values out of range.
     """
 
     size: int  # pixels a side of the view
-    scale: tuple[float, float] = (0.08, 1.0)  # area of the crop over that of the image
+    scale: tuple[float, float] = (0.08, 1.0)  # area of the crop over the image's area
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width of the crop over its height
     flip_p: float = 0.5
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # see `jitter_factors`
@@ -50,7 +53,7 @@ class Recipe:
     blur_kernel: int = 9  # pixels, odd
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
     solarize_p: float = 0.0
-    mean: tuple[float, float, float] | None = None  # of the channels; None: not normalised
+    mean: tuple[float, float, float] | None = None  # of each channel; None: not normalised
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self):
@@ -67,7 +70,7 @@ class Recipe:
             raise ValueError("mean and std go together: give both or neither")
 
 
-# The paper's for CIFAR-10 and STL-10.
+# The paper's recipes for CIFAR-10 and STL-10.
 CIFAR10 = Recipe(
     size=32,
     jitter=(0.4, 0.4, 0.4, 0.1),
@@ -77,7 +80,7 @@ CIFAR10 = Recipe(
     std=(0.2023, 0.1994, 0.2010),
 )
 STL10 = Recipe(size=96, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray_p=0.2, blur_p=1.0)
-# BYOL's (Grill et al., 2020) for its two views, except that BYOL resizes bicubically.
+# BYOL's recipes for its two views (Grill et al., 2020), but BYOL resizes bicubically.
 _BYOL = Recipe(
     size=224,
     jitter=(0.4, 0.4, 0.2, 0.1),
@@ -89,37 +92,43 @@ _BYOL = Recipe(
     std=(0.229, 0.224, 0.225),
 )
 IMAGENET = (_BYOL, dataclasses.replace(_BYOL, blur_p=0.1, solarize_p=0.2))
-# Ours, for 8 x 8 digits in three equal channels: a mirrored digit is another figure.
+# Our recipe for 8 x 8 digits in three equal channels. A flip would make another figure.
 DIGITS = Recipe(size=8, scale=(0.5, 1.0), flip_p=0.0)
 
 
 class Choices(eqx.Module):
-    """All that is random in one view."""
+    """All random parameters of one view."""
 
     box: Int[Array, " 4"]  # top, left, height and width of the crop, in pixels of the image
-    factors: Float[Array, " 4"]  # of brightness, contrast, saturation; the shift of the hue
-    order: Int[Array, " 4"]  # in which these four are applied
+    factors: Float[Array, " 4"]  # of brightness, contrast, saturation; shift of the hue
+    order: Int[Array, " 4"]  # in which these four changes are applied
     flip: Bool[Array, ""]
     gray: Bool[Array, ""]
     blur: Bool[Array, ""]
     solarize: Bool[Array, ""]
-    sigma: Float[Array, ""]
+    sigma: Float[Array, ""]  # of the blur, in pixels
 
 
 def view(image: Shaped[Array, "height width 3"], recipe: Recipe, *, key: PRNGKeyArray) -> View:
-    """A random view of an image of bytes, or of floats between 0 and 1."""
+    """A random view of an image of uint8, or of floats between 0 and 1.
+
+    `ValueError` for other dtypes.
+    """
     return render(image, recipe, choose(image.shape[:2], recipe, key=key))
 
 
 def evaluation(
     images: Shaped[Array, "*batch height width 3"], recipe: Recipe
 ) -> Float[Array, "*batch height width 3"]:
-    """Images whole and unchanged, only normalised as the views are."""
+    """Whole images without augmentation, normalised as the views are.
+
+    `ValueError` for images that are neither uint8 nor floats.
+    """
     return _normalised(as_floats(images), recipe)
 
 
 def choose(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> Choices:
-    """What a view of an image of this height and width depends on."""
+    """Draws the random parameters of a view, for an image of this height and width."""
     box_key, jitter_key, coin_key = jr.split(key, 3)
     box = crop_box(shape, recipe, key=box_key)
     factors, order = jitter_factors(recipe, key=jitter_key)
@@ -131,12 +140,13 @@ def choose(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> Choi
 
 
 def crop_box(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> Int[Array, " 4"]:
-    """Top, left, height, width of a crop: uniform are its area, log ratio, and then place.
+    """Draws top, left, height and width of a crop, in pixels.
 
-    The first of ten boxes no larger than the image; if none, the largest central one of an
-    allowed ratio.
+    The area and the logarithm of the ratio are drawn uniformly, and then the position. The
+    crop is the first of ten such boxes that fits into the image. If none fits, it is the
+    largest central box of an allowed ratio.
     """
-    # Drawn flat: for two axes XLA on a CPU compiles four times as long.
+    # Drawn flat, since XLA on a CPU needs four times as long to compile a draw of two axes.
     u = jr.uniform(key, (4 * ATTEMPTS,), jnp.float32).reshape(4, ATTEMPTS)
     area = math.prod(shape) * _between(recipe.scale, u[0])
     ratio = jnp.exp(_between([math.log(bound) for bound in recipe.ratio], u[1]))
@@ -155,10 +165,11 @@ def crop_box(shape: tuple[int, ...], recipe: Recipe, *, key: PRNGKeyArray) -> In
 def jitter_factors(
     recipe: Recipe, *, key: PRNGKeyArray
 ) -> tuple[Float[Array, " 4"], Int[Array, " 4"]]:
-    """Factors of brightness, contrast, saturation and a shift of the hue; their order.
+    """Draws factors of brightness, contrast, saturation, a shift of the hue, and their order.
 
-    With recipe.jitter = (b, c, s, h), uniform within [max(0, 1 - b), 1 + b], likewise for
-    c and s, and within [-h, h]. Without jitter they are 1, 1, 1, 0.
+    With recipe.jitter = (b, c, s, h), the factor of brightness is uniform within
+    [max(0, 1 - b), 1 + b], likewise for c and s, and the shift is uniform within [-h, h]. With
+    probability 1 - recipe.jitter_p there is no jitter, and they are 1, 1, 1, 0.
     """
     u = jr.uniform(key, (6,), jnp.float32)
     neutral, spread = np.array([1, 1, 1, 0], np.float32), np.array(recipe.jitter, np.float32)
@@ -169,7 +180,7 @@ def jitter_factors(
 
 
 def render(image: Shaped[Array, "height width 3"], recipe: Recipe, choices: Choices) -> View:
-    """The view of an image that these choices make."""
+    """The view of an image for these random parameters."""
     x = crop(as_floats(image), *choices.box, size=recipe.size)
     if recipe.flip_p:
         x = jnp.where(choices.flip, flip(x), x)
@@ -181,7 +192,7 @@ def render(image: Shaped[Array, "height width 3"], recipe: Recipe, choices: Choi
         x = jnp.where(choices.blur, blur(x, choices.sigma, recipe.blur_kernel), x)
     if recipe.solarize_p:
         x = jnp.where(choices.solarize, solarize(x, 0.5), x)
-    return _normalised(jnp.clip(x, 0, 1), recipe)  # weights may sum to 1 + 1e-7
+    return _normalised(jnp.clip(x, 0, 1), recipe)  # interpolation weights may sum to 1 + 1e-7
 
 
 def _between(bounds, u):

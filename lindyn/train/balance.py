@@ -1,4 +1,7 @@
-"""What steps of SGD do to Theorem 1's balance, entered step by step."""
+"""Updates the balance of Theorem 1, W W^T - Wp^T Wp/alpha_p, after each SGD step of a network.
+
+The recursion itself, and `Ledger`, are in `lindyn.theory.theorems`; read it first.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from lindyn.train.layers import Linear
 
 
 def layers(params: PyTree) -> Layers:
-    """Of an `Online`, or of what is shaped as its parameters are."""
+    """W and Wp of Theorem 1, from an `Online` or a pytree like it, such as its updates."""
     predictor = params.predictor
     first = predictor if isinstance(predictor, Linear) else predictor.first
     return Layers(W=byol.whole(params.branch.projector.last), Wp=first.weight)
@@ -22,7 +25,10 @@ def layers(params: PyTree) -> Layers:
 def entered(
     ledger: Ledger, params: PyTree, updates: PyTree, opt: optax.OptState, rate: Any, sgd: SGD
 ) -> Ledger:
-    """After a step from `params` that adds `updates`; `opt` is the optimiser's state then."""
+    """The ledger after a step that adds `updates` to `params` at the learning rate `rate`.
+
+    `opt` is the optimiser's state after the step, which has the momenta.
+    """
     steps = jax.tree.map(lambda x: -x, layers(updates))
     momenta = layers(_momenta(opt))
     return theorems.after_step(ledger, layers(params), momenta, steps, rate, sgd)
@@ -31,15 +37,15 @@ def entered(
 def entered_by_hand(
     ledger: Ledger, old: PyTree, new: PyTree, opt: optax.OptState, rate: Any, sgd: SGD
 ) -> Ledger:
-    """After parameters are replaced by `new` ones between two steps."""
+    """The ledger after `new` parameters replace `old` ones by hand, between two steps."""
     momenta = layers(_momenta(opt))
     return theorems.after_jump(ledger, layers(old), layers(new), momenta, rate, sgd)
 
 
 def _momenta(opt):
-    """Those of `optax.trace`, each array in one of the optimiser's groups."""
+    """The momenta of `optax.trace`. Each array is in one of the optimiser's groups."""
     is_trace = lambda x: isinstance(x, optax.TraceState)
     masked = lambda x: isinstance(x, optax.MaskedNode)
     traces = [x.trace for x in jax.tree.leaves(opt, is_leaf=is_trace) if is_trace(x)]
-    of_group = lambda *each: next(x for x in each if not masked(x))
-    return jax.tree.map(of_group, *traces, is_leaf=masked)
+    unmasked = lambda *groups: next(x for x in groups if not masked(x))
+    return jax.tree.map(unmasked, *traces, is_leaf=masked)

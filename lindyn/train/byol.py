@@ -1,4 +1,7 @@
-"""The two networks of BYOL, its losses, and the moving average that makes the target."""
+"""The online and target networks of BYOL, the losses, and the target's moving average.
+
+Equation numbers are those of Tian, Chen and Ganguli, ICML 2021. Read `layers` first.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -20,7 +23,7 @@ Scalar = float | Float[Array, ""]
 
 
 class Hidden(eqx.Module):
-    """Linear, BatchNorm without scale and shift, ReLU, Linear."""
+    """Two linear layers, with BatchNorm (without scale and shift) and ReLU between them."""
 
     first: Linear
     norm: BatchNorm
@@ -45,7 +48,7 @@ class Hidden(eqx.Module):
 
 
 class Single(eqx.Module):
-    """One matrix."""
+    """A single linear layer, with the interface of `Hidden`."""
 
     last: Linear
 
@@ -54,16 +57,16 @@ class Single(eqx.Module):
 
 
 class Unchanged(eqx.Module):
-    """No encoder."""
+    """The identity, for a branch without an encoder."""
 
     def __call__(self, x: Array, state: eqx.nn.State) -> tuple[Array, eqx.nn.State]:
         return x, state
 
 
 class Branch(eqx.Module):
-    """Encoder and projector: W, as far as the theory speaks of real networks."""
+    """Encoder and projector. Its counterpart in the theory is the matrix W."""
 
-    encoder: Callable  # images and state to features and state: a `ResNet`
+    encoder: Callable  # maps (images, state) to (features, state), as a `ResNet`
     projector: Hidden | Single
 
     def __call__(
@@ -74,12 +77,13 @@ class Branch(eqx.Module):
 
 
 class Online(eqx.Module):
-    """The network that is trained. A predictor of None is the identity."""
+    """The online network, which is trained. A predictor of None is the identity."""
 
     branch: Branch
     predictor: Linear | Hidden | None
 
     def predict(self, f: Batch, state: eqx.nn.State) -> tuple[Batch, eqx.nn.State]:
+        """The predictor's output for the branch's output `f`, and the new state."""
         if self.predictor is None:
             return f, state
         if isinstance(self.predictor, Linear):
@@ -97,7 +101,7 @@ def branch(
     axis_name: str | None,
     key: PRNGKeyArray,
 ) -> Branch:
-    """A ResNet whose features go through `hidden` units to the d that are compared."""
+    """A ResNet and a projector with `hidden` hidden units and `d` outputs."""
     encoder, projector = jr.split(key)
     net = ResNet(depth, stem, width, axis_name=axis_name, key=encoder)
     sizes = (net.features, hidden, d)
@@ -105,7 +109,7 @@ def branch(
 
 
 def linear(n1: int, d: int, *, key: PRNGKeyArray) -> Branch:
-    """W, d x n1, and nothing else."""
+    """A branch that is one matrix W of shape (d, n1)."""
     return Branch(Unchanged(), Single(Linear(n1, d, bias=False, key=key)))
 
 
@@ -118,7 +122,7 @@ def predictor(
     axis_name: str | None,
     key: PRNGKeyArray,
 ) -> Linear | Hidden | None:
-    """Wp: d to d, or d to `hidden` to d."""
+    """The predictor Wp: one layer (d to d), two layers (d to `hidden` to d), or None."""
     if kind == "none":
         return None
     if kind == "linear":
@@ -127,8 +131,10 @@ def predictor(
 
 
 def symmetrised(net: Linear | Hidden) -> Linear | Hidden:
-    """Wp <- (Wp + Wp^T)/2. Of two layers, each is averaged with the other's transpose (ours:
-    the paper does not say how)."""
+    """Wp <- (Wp + Wp^T)/2. With two layers, each is averaged with the other's transpose.
+
+    The rule for two layers is our choice, since the paper gives none.
+    """
     if isinstance(net, Linear):
         W = net.weight
         return eqx.tree_at(lambda net: net.weight, net, (W + W.T) / 2)
@@ -138,26 +144,30 @@ def symmetrised(net: Linear | Hidden) -> Linear | Hidden:
 
 @exact_products
 def product(net: Linear | Hidden | None, d: int) -> Float[Array, "d d"]:
-    """Wp as a matrix: of two layers, the product of their weights (without the ReLU)."""
+    """The predictor as a matrix Wp.
+
+    With two layers, Wp is the product of their weights, without the ReLU. Without a predictor,
+    Wp is the identity of size d.
+    """
     if net is None:
         return jnp.eye(d)
     return net.weight if isinstance(net, Linear) else net.last.weight @ net.first.weight
 
 
 def whole(layer: Linear) -> Float[Array, "d inputs"]:
-    """[W b]: a layer with its bias, the weights of an input that is always 1."""
+    """The matrix [W b]. The bias b is one more column, for an input that is always 1."""
     if layer.bias is None:
         return layer.weight
     return jnp.concatenate([layer.weight, layer.bias[:, None]], axis=1)
 
 
 def cosine(prediction: Batch, target: Batch) -> Float[Array, ""]:
-    """-2 cos of prediction and target, the mean over the batch."""
+    """-2 cos(prediction, target), averaged over the batch."""
     return -2 * jnp.mean(jnp.sum(_unit(prediction) * _unit(target), axis=1))
 
 
 def squared(prediction: Batch, target: Batch) -> Float[Array, ""]:
-    """|prediction - target|^2 / 2, the mean over the batch: (1) of the paper."""
+    """|prediction - target|^2 / 2, averaged over the batch: equation (1)."""
     return jnp.mean(jnp.sum((prediction - target) ** 2, axis=1)) / 2
 
 
@@ -166,8 +176,9 @@ def nt_xent(
 ) -> Float[Array, ""]:
     """SimCLR's loss over the batches of all devices (Chen et al., ICML 2020, (1)).
 
-    The mean over this device's 2 B views of -log softmax of cos/temperature at the image's
-    other view, against all other views.
+    The loss of a view is -log softmax of cos/temperature at the other view of its image. The
+    softmax is over all other views on all devices. The result is the mean over this device's
+    2 B views.
     """
     views = jnp.concatenate([_unit(first), _unit(second)])
     others, here = views, 0
@@ -183,7 +194,7 @@ def nt_xent(
 
 
 def moved(target: PyTree, online: PyTree, keep: Scalar) -> PyTree:
-    """keep * target + (1 - keep) * online, of each array: a moving average, as (19)."""
+    """The moving average keep * target + (1 - keep) * online of each array, as in (19)."""
     return jax.tree.map(lambda a, w: keep * a + (1 - keep) * w, target, online)
 
 

@@ -1,4 +1,4 @@
-"""The state of a run on disk: written whole or not at all, and checked when it is read."""
+"""Checkpoints of a run: written whole or not at all, and verified when they are read."""
 
 import hashlib
 import pathlib
@@ -18,10 +18,10 @@ State = TypeVar("State", bound=PyTree)
 
 
 class Checkpoints:
-    """The newest `keep` states of a run, in a folder with one folder for each step.
+    """The newest `keep` states of a run, in a folder that has one subfolder for each step.
 
-    A state is written to a folder of another name, which is then renamed; writing goes on
-    while training does.
+    A state is written to a subfolder with a temporary name, which is then renamed. Writing
+    continues in the background while the run trains.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int):
@@ -35,17 +35,21 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             cleanup_tmp_directories=own == 0,
-            create=not several,  # refused where processes work alone
+            create=not several,  # Orbax refuses True where processes work alone
             multiprocessing_options=alone if several else ocp.options.MultiprocessingOptions(),
         )
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     @property
     def steps(self) -> list[int]:
+        """The steps that have a checkpoint, in ascending order."""
         return sorted(self._manager.all_steps())
 
     def write(self, step: int, state: PyTree) -> None:
-        """A state `on_host`, by the first process. Does nothing for a step that is there."""
+        """Writes a state that `on_host` has copied, unless the step has a checkpoint already.
+
+        Only the first process calls it.
+        """
         if step in self._manager.all_steps():
             return
         arrays = _named(state)
@@ -56,15 +60,16 @@ class Checkpoints:
         self._manager.save(step, args=items)
 
     def restore(self, like: State, warn: Callable[[str], None]) -> tuple[int, State] | None:
-        """The newest step whose state is whole, and the state; None if there is none.
+        """The newest step with an intact state, and that state; None if there is none.
 
-        `like` has the shapes. A state that is damaged is told of and removed, and the one
-        before it is taken. `UsageError` for a state of another network.
+        `like` is a state of the expected structure and shapes. A damaged state is reported to
+        `warn` and removed, and the state before it is read instead. `UsageError` for a state of
+        another network.
         """
         for step in reversed(self.steps):
             try:
                 arrays = self._read(step)
-            except Exception as error:  # whatever a damaged file makes a reader say
+            except Exception as error:  # a damaged file may raise any exception
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 warn(f"{self._folder / str(step)}: damaged ({reason[:100]}), and left out")
                 shutil.rmtree(self._folder / str(step), ignore_errors=True)
@@ -74,7 +79,7 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until all states are written, and ends the background writing."""
         self._manager.wait_until_finished()
         self._manager.close()
 
@@ -82,15 +87,15 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
         )
-        found = self._manager.restore(step, args=items)
-        arrays = {name: np.asarray(x) for name, x in found["state"].items()}
-        if _digest(arrays) != found["about"]["sha256"]:
+        stored = self._manager.restore(step, args=items)
+        arrays = {name: np.asarray(x) for name, x in stored["state"].items()}
+        if _digest(arrays) != stored["about"]["sha256"]:
             raise ValueError("its checksum differs")
         return arrays
 
 
 def on_host(state: State) -> State:
-    """A copy, that no later step can change: of all devices, this process' first has it."""
+    """A copy on the host, from this process' first device. No later step can change it."""
     first = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
     return jax.tree.map(np.array, jax.device_get(jax.tree.map(first, state)))
 
@@ -102,10 +107,10 @@ def _named(state: PyTree) -> dict[str, np.ndarray]:
 def _filled(like, arrays, place):
     leaves, structure = jax.tree.flatten(like)
     shapes = [(x.shape, np.dtype(x.dtype)) for x in leaves]
-    found = [(x.shape, x.dtype) for _, x in sorted(arrays.items())]
-    if shapes != found:
+    stored_shapes = [(x.shape, x.dtype) for _, x in sorted(arrays.items())]
+    if shapes != stored_shapes:
         raise UsageError(
-            f"{place}: of another network, method or version; --overwrite starts anew"
+            f"{place}: is of another network, method or version; --overwrite starts anew"
         )
     return jax.tree.unflatten(structure, [x for _, x in sorted(arrays.items())])
 

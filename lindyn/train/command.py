@@ -1,4 +1,7 @@
-"""`python -m lindyn.train`: one run of a real network, in a folder of its own."""
+"""The command `python -m lindyn.train`: one training run, stored in a folder of its own.
+
+Read `config` first for the flags; `loop` does the training.
+"""
 
 import contextlib
 import dataclasses
@@ -18,12 +21,19 @@ from lindyn.train.config import Config, check
 from lindyn.train.presets import presets
 
 
-LEAST = 16  # images that a step has for each core
+LEAST = 16  # minimum number of images per device and step, when CPU cores are the devices
+# Fields of `Config` that may differ when a run is resumed.
 FREE = {"out", "overwrite", "resume", "json", "devices", "workers", "keep"}
 FREE |= {"coordinator", "processes", "process", "fail_on_collapse", "epochs", "linear"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Trains as the flags say and returns the exit code.
+
+    The code is 0 after a complete run, 2 for wrong usage and 130 after an interruption. It is 1
+    if the loss or the gradient is not finite, or if --fail-on-collapse is given and the network
+    has collapsed.
+    """
     return command.run("train", Config, _main, argv, presets())
 
 
@@ -48,13 +58,13 @@ def _main(config: Config) -> int:
 
     first = jax.process_index() == 0
     say = lambda text: print(text, file=sys.stderr, flush=True) if first else None
-    found = source.of(config)
-    source.check_batch(config, found, len(devices))
+    images = source.of(config)
+    source.check_batch(config, images, len(devices))
     _make_folder(config)
     say(f"on {len(devices)} x {devices[0].device_kind}")
-    run = loop.prepare(config, found, devices, say)
+    run = loop.prepare(config, images, devices, say)
     run.folder.write("config.json", _plain(config))
-    run.folder.write("environment.json", _environment(devices, found.checksum))
+    run.folder.write("environment.json", _environment(devices, images.checksum))
     if config.data == "gaussian":
         run.folder.keep("covariances.npz", gaussian.covariances(config)._asdict())
     try:
@@ -72,7 +82,7 @@ def _main(config: Config) -> int:
 
 
 def _resumed(config):
-    """The run's own config, with what may be changed from this command."""
+    """The stored config of the run, with the flags of this command that may change it."""
     import json
 
     path = config.out / "config.json"
@@ -81,37 +91,37 @@ def _resumed(config):
     except OSError:
         raise UsageError(f"--resume: {config.out} holds no run") from None
     except ValueError:
-        raise UsageError(f"--resume: {path} is not whole") from None
+        raise UsageError(f"--resume: {path} is not valid JSON") from None
     default = presets().get(config.preset or "", Config())
     values = {}
     for field in dataclasses.fields(Config):
-        given, name = getattr(config, field.name), field.name
-        kept = stored.get(name, field.default)
-        if name == "data_dir" and kept is not None:
-            kept = pathlib.Path(kept)
-        changed = given != getattr(default, name)
-        if changed and given != kept and name not in FREE | {"preset", "data_dir"}:
+        value, name = getattr(config, field.name), field.name
+        old = stored.get(name, field.default)
+        if name == "data_dir" and old is not None:
+            old = pathlib.Path(old)
+        changed = value != getattr(default, name)
+        if changed and value != old and name not in FREE | {"preset", "data_dir"}:
             flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {given}: the run that is resumed has {kept}")
-        values[name] = given if changed or name in ("out", "resume", "overwrite") else kept
+            raise UsageError(f"--{flag} {value}: the run that is resumed has {old}")
+        values[name] = value if changed or name in ("out", "resume", "overwrite") else old
     resumed = Config(**values)
     if resumed.epochs != stored["epochs"] and "cosine" in (
         resumed.schedule,
         resumed.ema_schedule,
     ):
-        raise UsageError("--epochs: a cosine schedule needs the epochs that it began with")
+        raise UsageError("--epochs: cannot change, since a cosine schedule depends on it")
     return dataclasses.replace(resumed, resume=True)
 
 
 def _check_folder(config):
-    """The run folder is empty, or is to be gone on with, or is a run to be removed."""
+    """Refuses a folder that has files, unless --resume is given, or --overwrite for a run."""
     out = config.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; a run needs a folder")
     if config.resume or not (out.is_dir() and any(out.iterdir())):
         return
     if not (out / "config.json").exists():
-        raise UsageError(f"--out {out}: holds files that are no run of this command")
+        raise UsageError(f"--out {out}: holds files, but no run of this command")
     if not config.overwrite:
         raise UsageError(f"--out {out}: holds a run; --resume goes on, --overwrite removes")
 
@@ -126,10 +136,12 @@ def _make_folder(config):
 
 
 def _host_devices(config):
-    """Without a GPU or TPU, cores are devices: XLA runs most of a step on one core each.
+    """Makes several JAX devices of the CPU's cores, for runs without a GPU or TPU.
 
-    As many as there are cores, with at least `LEAST` images each, and a power of two. One for a
-    linear network, whose steps are too short to deal out.
+    On a CPU, XLA runs most of a step on one core per device. The number of devices is
+    --devices, or the largest power of two that is at most the number of cores and leaves
+    `LEAST` images per device. A linear network has one device, since its steps are too short
+    to distribute.
     """
     import jax
 
@@ -138,7 +150,7 @@ def _host_devices(config):
     most = 1 if config.model == "linear" else most
     count = config.devices or 1 << (most.bit_length() - 1)
     if config.coordinator is None:
-        with contextlib.suppress(RuntimeError):  # the devices of this process are made already
+        with contextlib.suppress(RuntimeError):  # JAX has already made this process' devices
             jax.config.update("jax_num_cpu_devices", count)
 
 
@@ -151,7 +163,7 @@ def _devices(config):
     if config.devices is None:
         return jax.devices()
     if jax.process_count() > 1:
-        raise UsageError("--devices: with several processes, all devices take part")
+        raise UsageError("--devices: not with several processes, which use all devices")
     local = jax.local_devices()
     if config.devices > len(local):
         raise UsageError(f"--devices {config.devices}: there are {len(local)}")
@@ -176,17 +188,17 @@ def _environment(devices, checksum) -> dict[str, Any]:
 
 
 def _version(name):
-    """None for what runs from a checkout, without being installed."""
+    """None for a package that is not installed, as when lindyn runs from a checkout."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(name)
 
 
 def _commit():
-    """None without git, or outside a checkout."""
+    """The commit of this checkout; None without git, or outside a checkout."""
     command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
     with contextlib.suppress(OSError):
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        return found.stdout.strip() or None
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.stdout.strip() or None
 
 
 def _show(config, summary):

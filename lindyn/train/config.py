@@ -1,4 +1,4 @@
-"""What a run of the trainer is told, and what it may not be told."""
+"""The options of a training run, and the check that their values are valid."""
 
 import dataclasses
 import pathlib
@@ -14,161 +14,168 @@ CLOSED_FORMS = ("directpred", "directset", "directcopy", "optimal")
 class Config:
     """Trains a ResNet with BYOL, SimSiam, DirectPred or SimCLR, and records its spectra.
 
-    Without --data it takes scikit-learn's digits, which need no download; an arm of the paper's
-    tables is --preset t3-sym-ema, all of them --preset list. --preset linear is the network of
-    the theory, by SGD.
+    The default data are scikit-learn's digits, which need no download. --preset list prints the
+    names of all presets; --preset t3-sym, for example, is an experiment of the paper's Table 3.
+    --preset linear trains the linear network of the theory by SGD.
     """
 
     preset: str | None = None
-    """Where values start that no other flag gives: an arm of the paper, or quick."""
+    """Default values of all flags: from an experiment of the paper, or quick (a small run)."""
     data: Literal["digits", "cifar10", "stl10", "folder", "gaussian"] = "digits"
     """folder: train/CLASS/*.JPEG and val/CLASS/*.JPEG. gaussian: for --model linear."""
     data_dir: pathlib.Path | None = None
-    """Where the images are, in their official layout, unpacked."""
+    """Folder of the images, unpacked, in their official layout."""
     limit: int | None = None
-    """Train, and evaluate, on the first images only."""
+    """Train, and evaluate, on so many images: the first, or evenly spaced ones of a folder."""
     image_size: int = 224
-    """Pixels a side of views, for --data folder."""
+    """Height and width of a view in pixels, for --data folder."""
     workers: int = 0
-    """Processes that decode, for --data folder; 0: threads, which do for ten cores."""
+    """Processes that decode --data folder; 0: threads, which suffice for about ten cores."""
 
     inputs: int = 16
-    """n1: entries of a vector of --data gaussian."""
+    """n1, the dimension of the vectors of --data gaussian."""
     examples: int = 1024
-    """Vectors of --data gaussian; their covariance is X exactly."""
+    """Number of vectors of --data gaussian; their covariance is exactly X."""
     sigma2: float = 0.3
-    """Variance that a view adds to them, X' = sigma2 I."""
+    """Variance that a view adds to a vector of --data gaussian: X' = sigma2 I."""
     covariances: str = "isotropic"
-    """Of --data gaussian. isotropic: X = I; random: X and X' are; or an npz file that has X and
-    X_aug."""
+    """X and X' of --data gaussian. isotropic: X = I; random: both are random; or an npz file
+    with X and X_aug."""
     views: Literal["fresh", "fixed"] = "fresh"
-    """fixed: each vector has its two views once and for all, with exactly X' over all vectors.
-    A --batch of all is then gradient descent on the population loss."""
+    """fixed: the two views of a vector are drawn once, with exactly X' over all vectors.
+    With a --batch of all vectors, SGD is then gradient descent on the population loss."""
 
     model: Literal["resnet", "linear"] = "resnet"
-    """linear: W and Wp alone, on --data gaussian."""
+    """linear: only the matrices W and Wp, on --data gaussian."""
     depth: Literal[10, 18, 50] = 18
-    """Of the ResNet; 10, with one block a layer, is for small runs."""
+    """Depth of the ResNet; 10, with one block per layer, is for small runs."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
-    """cifar: 3x3 without pooling; auto: for images below 64 pixels."""
+    """cifar: a 3x3 convolution without pooling; auto: cifar for images below 64 pixels."""
     width: int = 64
     """Channels of the first stage."""
     hidden: int = 512
-    """Units in the projector."""
+    """Hidden units of the projector."""
     dim: int = 128
-    """d: outputs of the projector (or of W, n2), and the size of Wp."""
+    """d, the number of outputs of the projector (n2 of a linear W), and the size of Wp."""
 
     method: Literal["byol", "simclr"] = "byol"
-    """simclr: NT-Xent, the contrastive reference; no target and no predictor."""
+    """simclr: the contrastive baseline, with the NT-Xent loss and no target or predictor."""
     predictor: Literal[
         "linear", "two-layer", "none", "directpred", "directset", "directcopy", "optimal"
     ] = "linear"
-    """Trained (linear, two-layer), absent, or computed from F in closed form; optimal is the
-    least-squares one."""
+    """Trained (linear, two-layer), absent (none), or computed from F in closed form; optimal is
+    the least-squares predictor."""
     predictor_hidden: int = 512
-    """Units in a two-layer predictor."""
+    """Hidden units of a two-layer predictor."""
     predictor_bias: bool = False
+    """A trained predictor has biases."""
     symmetric: bool = False
     """Wp <- (Wp + Wp^T)/2 after each step."""
     rho: float = 0.3
-    """Of the running estimate of F, for predictors in closed form; 0: the last batch."""
+    """Weight of the old value in the running estimate of F, for closed forms; 0: last batch."""
     eps: float = 0.1
-    """Added to the eigenvalues of a closed form."""
+    """Added to the eigenvalues of a predictor in closed form."""
     c: float = 0.0
-    """Taken from those of F (the paper's c_j)."""
+    """Subtracted from the eigenvalues of F, for predictors in closed form (the paper's c_j)."""
     a: float = 0.5
-    """The exponent of DirectSet."""
+    """Exponent of DirectSet."""
     normalisation: Literal["spectral", "paper"] = "spectral"
-    """Of DirectPred: of F by its largest eigenvalue, as the reported results, or (18)."""
+    """DirectPred on F. spectral: F is divided by its largest eigenvalue, as in the reported
+    results; paper: (18)."""
     freq: int = 1
     """Steps between two updates of a predictor in closed form."""
 
     loss: Literal["cosine", "l2"] = "cosine"
     both_directions: bool = True
-    """Each view predicts the other; if not, the first the second."""
+    """Each view predicts the other; otherwise the first view predicts the second."""
     temperature: float = 0.5
-    """Of SimCLR."""
+    """Temperature of SimCLR's loss."""
     target: Literal["ema", "none"] = "ema"
-    """none: the online network itself, as SimSiam."""
+    """none: the online network is its own target, as in SimSiam."""
     ema: float = 0.996
-    """What the target keeps of itself at each step."""
+    """Weight of the old target in its moving average, at each step."""
     ema_schedule: Literal["constant", "cosine"] = "constant"
-    """cosine: from --ema to 1, as BYOL."""
+    """cosine: rises from --ema to 1, as in BYOL."""
     target_start: Literal["independent", "copy", "zero"] = "independent"
-    """The paper's code leaves the copy out; its theory starts at zero (--model linear)."""
+    """Initial target. The paper's code leaves the copy out; its theory starts at zero (--model
+    linear)."""
     stop_gradient: bool = True
+    """No gradient passes through the target's outputs."""
 
     optimiser: Literal["sgd", "lars", "adam"] = "sgd"
-    """adam --decay decoupled is AdamW; --momentum is its first beta, the second is 0.999."""
+    """adam: beta1 is --momentum, beta2 is 0.999; with --decay decoupled it is AdamW."""
     lr: float = 0.03
-    """Of the encoder and projector."""
+    """Learning rate of the encoder and projector."""
     alpha_p: float = 1.0
-    """The predictor's learning rate over the others'."""
+    """Learning rate of the predictor, divided by --lr."""
     momentum: float = 0.9
     nesterov: bool = False
-    """Nesterov's momentum, as PyTorch's."""
+    """Nesterov momentum, as in PyTorch."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rates."""
+    """Schedule of both learning rates."""
     warmup: float = 0.0
-    """Epochs of a learning rate that rises from 0."""
+    """Epochs of warm-up: the learning rate rises from 0."""
     wd: float = 4e-4
-    """Weight decay of everything."""
+    """Weight decay of all parameters; lars: of matrices and filters only."""
     wd_p: float | None = None
-    """Of the predictor, if it differs."""
+    """Weight decay of the predictor, if it differs."""
     wd_s: float | None = None
-    """Of encoder and projector, if it differs."""
+    """Weight decay of encoder and projector, if it differs."""
     decay: Literal["coupled", "decoupled"] = "coupled"
-    """coupled: part of the gradient, as PyTorch's SGD; decoupled: not through the momentum."""
+    """coupled: part of the gradient, as in PyTorch's SGD; decoupled: not in the momentum."""
 
     batch: int = 128
-    """Images a step, over all devices."""
+    """Images per step, over all devices."""
     epochs: int = 100
     seed: int = 0
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Of activations; parameters and statistics have 32 bits. float64: all of a linear one."""
+    """Of activations; parameters and statistics have 32 bits. float64: of all, if linear."""
     devices: int | None = None
-    """Local devices to use: all GPUs or TPUs by default, else about one for each core."""
+    """Local devices to use; default: all GPUs or TPUs, or about one device per CPU core."""
     steps_per_call: int = 1
-    """Steps that one call of the device does; more are faster on a GPU with small networks."""
+    """Steps per dispatch to the device; more are faster on a GPU with small networks."""
 
     record_every: int = 50
     """Steps between two records of the spectra."""
     checkpoint_every: int = 500
-    """Steps."""
+    """Steps between two checkpoints."""
     keep: int = 2
-    """Checkpoints."""
+    """Number of newest checkpoints that are kept."""
     evaluate_every: int = 10
     """Epochs between kNN evaluations; 0: only at the end."""
     linear: bool = True
-    """The linear protocol at the end."""
+    """Linear evaluation at the end."""
     fail_on_collapse: bool = False
-    """Exit with 1 if the last spectrum is a collapsed one."""
+    """Exit with code 1 if the last spectrum shows a collapse."""
 
     out: pathlib.Path = pathlib.Path("lindyn-out/run")
     """The run folder."""
     overwrite: bool = False
-    """Removes a run that is there."""
+    """Removes an existing run in --out."""
     resume: bool = False
-    """Goes on with a run that is there, from its newest checkpoint."""
+    """Continues the run in --out from its newest checkpoint."""
     json: bool = False
-    """One JSON object on stdout."""
+    """Prints one JSON object on stdout."""
     coordinator: str | None = None
-    """host:port of process 0, for several processes; auto asks Slurm or a TPU pod."""
+    """host:port of process 0, for several processes; auto: from Slurm or a TPU pod."""
     processes: int | None = None
+    """Number of processes."""
     process: int | None = None
+    """Index of this process, from 0."""
 
     @property
     def closed_form(self) -> bool:
+        """Whether Wp is computed from F instead of trained."""
         return self.predictor in CLOSED_FORMS
 
     @property
     def decays(self) -> tuple[float, float]:
-        """eta_s and eta_p."""
+        """Weight decay of encoder and projector (eta_s), and of the predictor (eta_p)."""
         default = lambda x: self.wd if x is None else x
         return default(self.wd_s), default(self.wd_p)
 
 
-LIMITS = {  # flag: least, most, whether the least is excluded
+LIMITS = {  # flag: minimum, maximum, whether the minimum itself is excluded
     "limit": (2, 10**9, False),
     "inputs": (1, 4096, False),
     "examples": (2, 10**7, False),
@@ -208,7 +215,7 @@ LIMITS = {  # flag: least, most, whether the least is excluded
 
 
 def check(config: Config) -> None:
-    """`UsageError` for values that are out of range or contradict each other."""
+    """Raises `UsageError` for values that are out of range or contradict each other."""
     for flag, (least, most, above) in LIMITS.items():
         value = getattr(config, flag.replace("-", "_"))
         if value is not None:
@@ -222,7 +229,7 @@ def check(config: Config) -> None:
     if config.data not in ("digits", "gaussian") and config.data_dir is None:
         raise UsageError(f"--data {config.data}: say where it is with --data-dir")
     if config.overwrite and config.resume:
-        raise UsageError("--overwrite and --resume: a run is removed, or gone on with")
+        raise UsageError("--overwrite and --resume: give only one of them")
     if config.symmetric and (config.closed_form or config.predictor == "none"):
         raise UsageError(f"--symmetric: not with --predictor {config.predictor}")
     if config.predictor_bias and config.predictor not in ("linear", "two-layer"):
@@ -232,7 +239,7 @@ def check(config: Config) -> None:
     if config.nesterov and not config.momentum:
         raise UsageError("--nesterov: needs a --momentum above 0")
     if config.rho == 1 and config.closed_form:
-        raise UsageError("--rho 1: F would stay what the first batch says; give less")
+        raise UsageError("--rho 1: the estimate of F would stay at the first batch; give less")
     if config.warmup > config.epochs:
         raise UsageError(f"--warmup {config.warmup:g}: more than --epochs {config.epochs}")
     if (config.processes is None) != (config.process is None):

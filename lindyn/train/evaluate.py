@@ -1,4 +1,4 @@
-"""What features are good for: nearest neighbours, and the paper's linear protocol."""
+"""Evaluates features by nearest neighbours (kNN), and by the paper's linear protocol."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -18,25 +18,25 @@ from lindyn.train import augment
 
 NEIGHBOURS, TEMPERATURE = 200, 0.1  # of Wu et al., CVPR 2018
 RATE, DECAY, BATCH, EPOCHS = 3e-4, 1e-3, 128, 50  # the paper's linear protocol
-PART = 500  # images at a time
+PART = 500  # images per call of the device
 
 Features = Float[np.ndarray, "images features"]
 Labels = Int[np.ndarray, " images"]
 
 
 class Judged(eqx.Module):
-    """Features of labelled images."""
+    """Features and labels of the same images."""
 
     features: Features
     labels: Labels
 
 
 class Linear(eqx.Module):
-    """Accuracies on the test set; the paper reports the best of them."""
+    """Accuracies of a linear classifier on the test set. The paper reports the best of them."""
 
     last: float
     best: float
-    curve: list[float]  # after each epoch
+    curve: list[float]  # accuracy after each epoch
 
 
 def features(
@@ -45,26 +45,31 @@ def features(
     images: UInt8[np.ndarray, "images height width 3"],
     recipe: augment.Recipe,
 ) -> Features:
-    """Of the encoder in inference mode, without augmentation: with the running statistics."""
+    """The encoder's features of images, without augmentation.
+
+    The encoder is in inference mode: BatchNorm uses its running statistics.
+    """
     encoder = eqx.nn.inference_mode(encoder)
     arrays, static = eqx.partition(encoder, eqx.is_array)
-    found = []
+    computed = []
     for part in _parts(images):
         size = len(part)
-        if size < min(PART, len(images)):  # one program for all parts
+        if size < min(PART, len(images)):  # padded, so that one program serves all parts
             part = np.concatenate([part, np.zeros((PART - size, *part.shape[1:]), part.dtype)])
-        found.append(np.asarray(_features(arrays, state, part, static, recipe))[:size])
-    return np.concatenate(found)
+        computed.append(np.asarray(_features(arrays, state, part, static, recipe))[:size])
+    return np.concatenate(computed)
 
 
 def pixels(images: UInt8[np.ndarray, "images height width 3"]) -> Features:
-    """The images themselves, as features: what a network must beat."""
+    """The pixels themselves as features, between 0 and 1: a baseline for a network."""
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
 def knn(train: Judged, test: Judged, *, k: int = NEIGHBOURS) -> float:
-    """The share of `test` whose k nearest by cosine vote for the truth, with weights
-    exp(cos/0.1): Wu et al., CVPR 2018 (arXiv 1805.01978)."""
+    """Accuracy on `test` of a vote by the k nearest images of `train`, by cosine similarity.
+
+    Votes have the weight exp(cos/0.1): Wu et al., CVPR 2018 (arXiv 1805.01978).
+    """
     near, others = _unit(test.features), _unit(train.features)
     k, right = min(k, len(others)), 0
     for part, true in zip(_parts(near), _parts(test.labels), strict=True):
@@ -81,21 +86,25 @@ def linear(
     epochs: int = EPOCHS,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Linear:
-    """The paper's protocol: features standardised on `train`, one linear layer, Adam 3e-4 with
-    a decay of 1e-3 in the gradient, batches of 128, 50 epochs. `tell` hears of each epoch."""
+    """Accuracies on `test` of a linear classifier of features, by the paper's protocol.
+
+    Features are standardised on `train`. One linear layer is trained by Adam with learning
+    rate 3e-4, a weight decay of 1e-3 in the gradient, and batches of 128, for 50 epochs.
+    `tell` is called after each epoch with its index.
+    """
     mean, spread = train.features.mean(axis=0), train.features.std(axis=0) + 1e-8
-    seen, unseen = [(each.features - mean) / spread for each in (train, test)]
-    bound = 1 / math.sqrt(seen.shape[1])
+    inputs, test_inputs = [(part.features - mean) / spread for part in (train, test)]
+    bound = 1 / math.sqrt(inputs.shape[1])
     keys = jr.split(jr.key(seed), 3)
     draw = partial(jr.uniform, minval=-bound, maxval=bound)
     classes = _classes(train, test)
-    params = draw(keys[0], (classes, seen.shape[1])), draw(keys[1], (classes,))
+    params = draw(keys[0], (classes, inputs.shape[1])), draw(keys[1], (classes,))
     opt = _adam().init(params)
     curve = []
-    given = [jnp.asarray(x) for x in (seen, train.labels, unseen, test.labels)]
+    data = [jnp.asarray(x) for x in (inputs, train.labels, test_inputs, test.labels)]
     for epoch in range(epochs):
         key = jr.fold_in(keys[2], epoch)
-        params, opt, accuracy = _epoch(params, opt, key, *given)
+        params, opt, accuracy = _epoch(params, opt, key, *data)
         curve.append(float(accuracy))
         tell(epoch)
     return Linear(curve[-1], max(curve), curve)

@@ -1,4 +1,4 @@
-"""Operations on one image: crop, colour, blur."""
+"""Operations on one image, such as crop, colour changes and blur. `augment` combines them."""
 
 import jax
 import jax.numpy as jnp
@@ -15,46 +15,46 @@ Number = float | Float[Array, ""]
 def crop(
     image: Image, top: Pixels, left: Pixels, height: Pixels, width: Pixels, size: int
 ) -> View:
-    """A box inside the image, resized bilinearly and, where it shrinks, with antialiasing."""
+    """A box of the image, resized bilinearly to size x size, antialiased where it shrinks."""
     rows = _triangles(image.shape[0], top, height, size)
     columns = _triangles(image.shape[1], left, width, size)
     return _weighted(image, rows, columns)
 
 
 def flip(image: Image) -> Image:
-    """Left and right exchanged."""
+    """The mirror image, with left and right exchanged."""
     return image[:, ::-1]
 
 
 def jitter(image: Image, factors: Float[Array, " 4"], order: Int[Array, " 4"]) -> Image:
-    """Brightness, contrast, saturation and hue, which are 0, 1, 2 and 3 in the order."""
+    """Changes brightness (0), contrast (1), saturation (2) and hue (3), in the given order."""
     factors = factors.astype(image.dtype)
     changes = (brightness, contrast, saturation, hue)
 
-    def turn(i, image):
+    def change(i, image):
         return jax.lax.switch(order[i], changes, image, factors[order[i]])
 
-    # A loop, since XLA on a CPU fuses four turns into one that computes things repeatedly.
-    return jax.lax.fori_loop(0, 4, turn, image)
+    # A loop, since XLA on a CPU would fuse the four changes and repeat computations.
+    return jax.lax.fori_loop(0, 4, change, image)
 
 
 def brightness(image: Image, factor: Number) -> Image:
-    """Black at factor 0, the image at 1."""
+    """Changes the brightness: black at factor 0, the image itself at 1."""
     return jnp.clip(factor * image, 0, 1)
 
 
 def contrast(image: Image, factor: Number) -> Image:
-    """The mean of its grays at factor 0, the image at 1."""
+    """Changes the contrast: the mean gray value at factor 0, the image itself at 1."""
     return jnp.clip(factor * image + (1 - factor) * jnp.mean(_luma(image)), 0, 1)
 
 
 def saturation(image: Image, factor: Number) -> Image:
-    """Its grays at factor 0, the image at 1."""
+    """Changes the saturation: the grayscale image at factor 0, the image itself at 1."""
     return jnp.clip(factor * image + (1 - factor) * _luma(image)[..., None], 0, 1)
 
 
 def hue(image: Image, shift: Number) -> Image:
-    """The colours turned by a part of the circle, saturation and value (of HSV) kept."""
+    """Shifts the hue by a fraction of the colour circle. HSV saturation and value stay."""
     r, g, b = image[..., 0], image[..., 1], image[..., 2]
     top, low = jnp.max(image, axis=-1), jnp.min(image, axis=-1)
     chroma = top - low
@@ -62,19 +62,22 @@ def hue(image: Image, shift: Number) -> Image:
     green_or_blue = jnp.where(top == g, 2 + (b - r) / d, 4 + (r - g) / d)
     turns = jnp.where(top == r, (g - b) / d, green_or_blue) / 6 + shift
     sixths = 6 * (turns - jnp.floor(turns))
-    # A channel has all of the chroma for two sixths of the circle, and none for two others.
+    # A channel has all of the chroma on two sixths of the circle, and none on two others.
     away = jnp.abs(sixths[..., None] - np.array([[[3, 2, 4]]], np.float32))
     share = jnp.clip(jnp.where(np.array([[[True, False, False]]]), away - 1, 2 - away), 0, 1)
     return low[..., None] + chroma[..., None] * share
 
 
 def grayscale(image: Image) -> Image:
-    """Its grays, in three equal channels."""
+    """The gray values of the image, in three equal channels."""
     return jnp.broadcast_to(_luma(image)[..., None], image.shape)
 
 
 def blur(image: Image, sigma: Number, kernel: int) -> Image:
-    """A Gaussian cut off at an odd number of pixels, the image reflected at its edges."""
+    """Gaussian blur with a kernel of `kernel` pixels a side; edges reflect the image.
+
+    `ValueError` unless `kernel` is odd and less than twice the image's shorter side.
+    """
     if kernel % 2 == 0 or kernel // 2 >= min(image.shape[:2]):
         raise ValueError(
             f"kernel = {kernel} for an image of shape {image.shape}:"
@@ -85,24 +88,24 @@ def blur(image: Image, sigma: Number, kernel: int) -> Image:
 
 
 def solarize(image: Image, threshold: float) -> Image:
-    """Values from the threshold on inverted."""
+    """Inverts the values that are at or above the threshold."""
     return jnp.where(image >= threshold, 1 - image, image)
 
 
 def _luma(image):
-    # torchvision's weights, which sum to 0.9999: a gray image darkens by as much.
+    # torchvision's weights. They sum to 0.9999, so a gray image darkens by this factor.
     return 0.2989 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
 
 
 def _weighted(image, rows, columns):
     rows, columns = rows.astype(image.dtype), columns.astype(image.dtype)
-    # "highest": a GPU would round to 10 bits.
+    # "highest", since a GPU would otherwise round to 10 bits.
     x = jnp.einsum("ih,hwc->iwc", rows, image, precision="highest")
     return jnp.einsum("jw,iwc->ijc", columns, x, precision="highest")
 
 
 def _triangles(n, start, length, size):
-    """Weights of n pixels in each of `size` equal parts of those from `start` on."""
+    """Weights of n pixels in `size` equal parts of the `length` pixels from `start` on."""
     scale = length / size
     centre = start + scale * (jnp.arange(size) + 0.5)
     pixel = jnp.arange(n)
@@ -113,17 +116,21 @@ def _triangles(n, start, length, size):
 
 
 def _gaussians(n, sigma, reach):
-    """Weights of n pixels in each: a pixel stands for its two mirror images too."""
+    """Weights of n pixels in each blurred pixel. A pixel counts for its mirror images too."""
     to, pixel = jnp.arange(n)[:, None], jnp.arange(n)[None]
     distance = jnp.stack([pixel - to, pixel + to, 2 * (n - 1) - pixel - to])
     counted = np.ones((3, 1, n), bool)
-    counted[1, :, 0] = counted[2, :, -1] = False  # the pixels at the ends are their own images
+    counted[1, :, 0] = counted[2, :, -1] = False  # pixels at the ends are their own images
     counted = counted & (jnp.abs(distance) <= reach)
     weights = jnp.where(counted, jnp.exp(-0.5 * (distance / sigma) ** 2), 0).sum(axis=0)
     return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
 def as_floats(images):
+    """Images of uint8 (divided by 255) or of floats, as float32 between 0 and 1.
+
+    `ValueError` for other dtypes.
+    """
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     if jnp.issubdtype(images.dtype, jnp.floating):

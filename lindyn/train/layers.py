@@ -1,4 +1,7 @@
-"""Layers over a whole batch, channels last: example by example they would be slower."""
+"""Layers of a neural network. Each takes a whole batch, with channels as the last axis.
+
+Layers for one example, with a `vmap` over the batch, would be slower.
+"""
 
 import math
 
@@ -9,8 +12,8 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
-EPS = 1e-5  # PyTorch's, as is the next
-MOMENTUM = 0.1  # weight of the new statistics
+EPS = 1e-5  # added to variances; PyTorch's value
+MOMENTUM = 0.1  # weight of the new statistics in the running ones; PyTorch's value
 
 
 class Conv(eqx.Module):
@@ -30,9 +33,9 @@ class Conv(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
-        """He et al.'s normal weights for a ReLU, which keep the gradient's size."""
+        """Draws He et al.'s normal weights for a ReLU, which preserve the gradient's size."""
         shape = (kernel, kernel, in_channels, out_channels)
-        draws = jr.normal(key, (math.prod(shape),))  # flat: XLA compiles it 5 times faster
+        draws = jr.normal(key, (math.prod(shape),))  # flat, which XLA compiles 5 times faster
         self.weight = draws.reshape(shape) * math.sqrt(2 / (kernel**2 * out_channels))
         self.stride = stride
         self.padding = padding
@@ -56,7 +59,7 @@ class Linear(eqx.Module):
     bias: Float[Array, " out_size"] | None
 
     def __init__(self, in_size: int, out_size: int, *, bias: bool = True, key: PRNGKeyArray):
-        """Weights and biases uniform within 1/sqrt(in_size) of zero, as PyTorch's."""
+        """Draws weights and biases uniformly within 1/sqrt(in_size) of zero, as in PyTorch."""
         weight_key, bias_key = jr.split(key)
         limit = 1 / math.sqrt(in_size)
         draw = lambda key, shape: jr.uniform(key, shape, minval=-limit, maxval=limit)
@@ -69,18 +72,19 @@ class Linear(eqx.Module):
 
 
 class BatchNorm(eqx.Module):
-    """Normalises channels, the last axis, by the mean and variance over all other axes.
+    """Normalises each channel (last axis) by its mean and variance over all other axes.
 
-    In training these are the statistics of the global batch: of all devices along
-    `axis_name`, each of which holds as many examples. In inference they are the running
-    ones, averaged as PyTorch does it. All in float32, whatever the dtype of the input.
+    In training, mean and variance are those of the global batch: over all devices along
+    `axis_name`, which all hold the same number of examples. In inference they are the running
+    statistics, which are averaged as in PyTorch. The arithmetic is in float32, whatever the
+    dtype of the input. `ValueError` in training if a channel has only one value.
     """
 
     weight: Float[Array, " size"] | None
     bias: Float[Array, " size"] | None
     running_mean: eqx.nn.StateIndex
     running_var: eqx.nn.StateIndex
-    num_batches_tracked: eqx.nn.StateIndex  # nothing reads it but PyTorch
+    num_batches_tracked: eqx.nn.StateIndex  # only PyTorch reads it
     axis_name: str | None = eqx.field(static=True)
     inference: bool  # set by `eqx.nn.inference_mode`
 
@@ -105,7 +109,7 @@ class BatchNorm(eqx.Module):
         scale = lax.rsqrt(var + EPS)
         if self.weight is not None:
             scale = scale * self.weight
-        # Not x * scale + (bias - mean * scale), which cancels where the mean is large.
+        # x * scale + (bias - mean * scale) would lose digits where the mean is large.
         y = (x - _along(mean, x)) * _along(scale, x)
         if self.bias is not None:
             y = y + _along(self.bias, x)
@@ -121,7 +125,7 @@ class BatchNorm(eqx.Module):
             count = count * devices
             everywhere = lambda v: lax.pmean(v, self.axis_name)
         mean = everywhere(jnp.mean(x, axes))
-        # About the global mean: an error in it, when it is large, enters only squared.
+        # Deviations from the global mean, so that a rounding error of it enters only squared.
         var = everywhere(jnp.mean((x - _along(mean, x)) ** 2, axes))
         if count < 2:
             raise ValueError("BatchNorm needs two values of each channel to train, got one")
@@ -139,7 +143,7 @@ class BatchNorm(eqx.Module):
 def max_pool(
     x: Float[Array, "batch height width channels"], *, kernel: int, stride: int, padding: int
 ) -> Float[Array, "batch new_height new_width channels"]:
-    """The largest value in each window."""
+    """The maximum over each window; the padding does not count."""
     around = (padding, padding)
     return lax.reduce_window(
         x,
@@ -152,5 +156,5 @@ def max_pool(
 
 
 def _along(v: Array, x: Array) -> Array:
-    """v, one value a channel, with the axes of x."""
+    """v (one value per channel), with axes added so that it broadcasts against x."""
     return jnp.expand_dims(v, tuple(range(x.ndim - 1)))

@@ -1,4 +1,7 @@
-"""A run from its first step, or its newest checkpoint, to its last."""
+"""Trains from the first step, or from the newest checkpoint, to the last step.
+
+`prepare` makes a `Run`, and `train` executes it. Read `step` first.
+"""
 
 import dataclasses
 import signal
@@ -30,16 +33,16 @@ Say = Callable[[str], None]
 
 
 class Interrupted(Exception):
-    """By a signal; the state is on disk."""
+    """A signal ended the run; its state is saved in a checkpoint."""
 
 
 class NotFinite(Exception):
-    """A quantity became infinite or NaN; the state before it is on disk."""
+    """The loss or the gradient is infinite or NaN; the state before it is in a checkpoint."""
 
 
 @dataclasses.dataclass
 class Run:
-    """All that a run consists of."""
+    """The settings, the data, the method and the current state of one training run."""
 
     config: Config
     source: source.Resident | source.Streamed
@@ -48,18 +51,23 @@ class Run:
     static: PyTree
     state: TrainState
     devices: list  # of all processes
-    per_epoch: int  # steps
+    per_epoch: int  # steps per epoch
     say: Say
 
     @property
     def steps(self) -> int:
+        """Number of steps in all epochs."""
         return self.config.epochs * self.per_epoch
 
 
 def prepare(
     config: Config, found: source.Resident | source.Streamed, devices: list, say: Say
 ) -> Run:
-    """The run before its first step. `UsageError` for a batch that cannot be dealt."""
+    """Makes the run before its first step, and its folder.
+
+    Raises `UsageError` if the batch has more images than the data, or cannot be divided
+    equally among the devices.
+    """
     per_epoch = source.check_batch(config, found, len(devices))
     method = setup.method(config, config.epochs * per_epoch, per_epoch)
     state, static = setup.start(config, method, found.pixels)
@@ -68,7 +76,11 @@ def prepare(
 
 
 def train(run: Run) -> dict[str, Any]:
-    """Runs to the last step, and says what became of it."""
+    """Trains to the last step, from the newest checkpoint if there is one.
+
+    Returns the summary: the last metrics and all accuracies. Raises `Interrupted` after a
+    signal, and `NotFinite` for a loss or gradient that is infinite or NaN.
+    """
     checkpoints = Checkpoints(run.folder.checkpoints, run.config.keep)
     try:
         step = 0
@@ -80,8 +92,8 @@ def train(run: Run) -> dict[str, Any]:
         run.folder.forget_after(step)
         if step == 0:
             _evaluate(run, 0)
-        with _signals() as told, _writer() as writer:
-            _steps(run, step, checkpoints, writer, told)
+        with _signals() as stop, _writer() as writer:
+            _steps(run, step, checkpoints, writer, stop)
         return _summary(run)
     except NotFinite:
         if run.folder.writes:
@@ -91,26 +103,29 @@ def train(run: Run) -> dict[str, Any]:
         checkpoints.close()
 
 
-def _steps(run, first, checkpoints, writer, told):
-    config, each = run.config, run.config.steps_per_call
+def _steps(run, first, checkpoints, writer, stop):
+    config, per_call = run.config, run.config.steps_per_call
     advance = parallel(run.devices, run.source.resident, static=run.static, method=run.method)
-    starts = range(first, run.steps, each)
+    starts = range(first, run.steps, per_call)
     calls = run.source.calls(first, run.steps, run.devices)
     late = _Late(run, writer)
-    for start in progress(starts, "steps" if each == 1 else "calls", lambda _: late.told):
+    for start in progress(
+        starts, "steps" if per_call == 1 else "calls", lambda _: late.message
+    ):
         images, chosen = next(calls)
         run.state, measured = advance(run.state, images, chosen)
         step = start + len(chosen[0])
         if len(run.devices) > 1 and run.devices[0].platform == "cpu":
-            jax.block_until_ready(measured.loss)  # queued, host devices would hang
+            # With several calls in the queue, host devices would hang.
+            jax.block_until_ready(measured.loss)
         late.take(start, step, measured)
         last = step == run.steps
         due = lambda every, start=start, step=step: every and start // every < step // every
-        if last or told.is_set() or due(config.checkpoint_every):
+        if last or stop.is_set() or due(config.checkpoint_every):
             late.flush()
             if run.folder.writes:
                 writer(checkpoints.write, step, on_host(run.state))
-        if told.is_set():
+        if stop.is_set():
             raise Interrupted(f"interrupted at step {step}; --resume goes on from there")
         if last or due(config.evaluate_every * run.per_epoch):
             _evaluate(run, step)
@@ -118,19 +133,20 @@ def _steps(run, first, checkpoints, writer, told):
 
 
 class _Writer:
-    """Does one thing after the other in a thread of its own, so that the device goes on."""
+    """Writes files in a background thread, in order, so that the device need not wait."""
 
-    MOST = 4  # that wait
+    MOST = 4  # calls that may wait in the queue
 
     def __init__(self, thread: ThreadPoolExecutor):
         self._thread, self._waiting = thread, deque()
 
     def __call__(self, write: Callable, *args: Any) -> None:
-        """Raises what an earlier call has raised."""
+        """Queues a call of `write`. Raises the exception of an earlier call, if it had one."""
         self.wait(self.MOST)
         self._waiting.append(self._thread.submit(write, *args))
 
     def wait(self, most: int = 0) -> None:
+        """Waits until at most `most` calls are in the queue."""
         while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
             self._waiting.popleft().result()
 
@@ -146,25 +162,26 @@ def _writer() -> Iterator[_Writer]:
 
 
 class _Late:
-    """Reads what a call has measured after the next has begun, so that the device goes on."""
+    """Fetches metrics one dispatch late, so that the device never waits for the host."""
 
     def __init__(self, run: Run, writer: _Writer):
         self._run, self._writer = run, writer
         self._waiting, self._losses = None, []
         self._since, self._images = time.perf_counter(), 0
-        self.told = ""
+        self.message = ""
 
     def take(self, start: int, step: int, measured: Record) -> None:
+        """Keeps the metrics of the newest call, and fetches those of the call before."""
         self.flush()
         self._waiting = start, step, measured
 
     def flush(self) -> None:
-        """Reads what waits. `NotFinite` if it is not."""
+        """Fetches the metrics that wait. `NotFinite` if the loss or gradient is not finite."""
         if self._waiting is None:
             return
         (start, step, measured), self._waiting = self._waiting, None
-        read = lambda x: np.asarray(x.addressable_data(0))
-        loss, gradient = read(measured.loss), read(measured.gradient)
+        fetch = lambda x: np.asarray(x.addressable_data(0))
+        loss, gradient = fetch(measured.loss), fetch(measured.gradient)
         for name, values in (("loss", loss), ("gradient", gradient)):
             if not np.isfinite(values).all():
                 bad = start + int(np.flatnonzero(~np.isfinite(values))[0])
@@ -185,16 +202,19 @@ class _Late:
 
     def _write(self, measured, entry, rate):
         run = self._run
-        arrays, told = writing.spectrum(measured, 2 * run.config.batch)
+        arrays, numbers = writing.spectrum(measured, 2 * run.config.batch)
         if run.config.model == "linear":
             arrays |= writing.weights(measured)
         run.folder.keep(f"spectra/{entry['step']:08d}.npz", arrays)
-        run.folder.add("metrics.jsonl", entry | told | dict(images_per_second=rate))
-        self.told = f"loss {entry['loss']:.4f}, {rate:.0f} images/s, {told['verdict']}"
+        run.folder.add("metrics.jsonl", entry | numbers | dict(images_per_second=rate))
+        self.message = f"loss {entry['loss']:.4f}, {rate:.0f} images/s, {numbers['verdict']}"
 
 
 def _evaluate(run, step):
-    """Nearest neighbours; after the last step the linear protocol too, and the encoder."""
+    """Measures kNN accuracy.
+
+    After the last step it also runs linear evaluation, and saves the encoder.
+    """
     if jax.process_index() != 0 or not run.source.labelled:
         return
     local = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
@@ -210,42 +230,44 @@ def _evaluate(run, step):
         weights.save(run.folder.path / "encoder.safetensors", encoder, norm)
     if step == run.steps and run.config.linear:
         run.say("linear evaluation")
-        found = evaluate.linear(train, test, seed=run.config.seed)
-        entry |= dict(linear_last=found.last, linear_best=found.best, linear=found.curve)
+        scores = evaluate.linear(train, test, seed=run.config.seed)
+        entry |= dict(linear_last=scores.last, linear_best=scores.best, linear=scores.curve)
     run.folder.add("evaluation.jsonl", entry)
     run.say(f"epoch {entry['epoch']:g}: kNN {100 * entry['knn']:.2f} %")
 
 
 def _summary(run):
     metrics = run.folder.entries("metrics.jsonl")
-    judged = run.folder.entries("evaluation.jsonl")
+    evaluations = run.folder.entries("evaluation.jsonl")
     last = metrics[-1] if metrics else {}
     keys = ("loss", "verdict", "rank", "of", "varying", "effective_rank", "tau", "alignment")
     summary = {key: last.get(key) for key in keys}
-    for entry in judged:
+    for entry in evaluations:
         for key in ("knn", "knn_pixels", "linear_last", "linear_best"):
             if key in entry:
                 summary[key] = entry[key]
-    untrained = [entry["knn"] for entry in judged if entry["step"] == 0]
+    untrained = [entry["knn"] for entry in evaluations if entry["step"] == 0]
     return dict(steps=run.steps, knn_untrained=(untrained or [None])[0]) | summary
 
 
 @contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """An event that is set by the first SIGINT or SIGTERM; a second one interrupts at once."""
-    told = threading.Event()
+    """An event that the first SIGINT or SIGTERM sets. A second signal interrupts at once."""
+    stop = threading.Event()
 
-    def tell(number, frame):
-        if told.is_set():
+    def handle(number, frame):
+        if stop.is_set():
             raise KeyboardInterrupt
-        told.set()
+        stop.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield told
+        yield stop
         return
-    before = {each: signal.signal(each, tell) for each in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield told
+        yield stop
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -1,7 +1,8 @@
 """ResNet-18 and ResNet-50, layer by layer as in torchvision, and ResNet-10 for small runs.
 
-He, Zhang, Ren and Sun, CVPR 2016 (arXiv 1512.03385); a bottleneck's stride is on its 3x3
-convolution. Fields have torchvision's names: `weights` reads them off.
+The source is He, Zhang, Ren and Sun, CVPR 2016 (arXiv 1512.03385). In a bottleneck, the 3x3
+convolution has the stride. Fields have torchvision's names, which `weights` uses as names of
+tensors. Read `layers` first.
 """
 
 import equinox as eqx
@@ -13,14 +14,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from lindyn.train.layers import BatchNorm, Conv, max_pool
 
 
-BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # in each of the four layers
+# Depth: number of blocks in each of the four layers.
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 STEMS = ("cifar", "imagenet")
 Images = Float[Array, "batch height width channels"]
 Features = Float[Array, "batch new_height new_width new_channels"]
 
 
 class BasicBlock(eqx.Module):
-    """Two 3x3 convolutions beside the identity."""
+    """Two 3x3 convolutions. Their output is added to a shortcut of the input."""
 
     conv1: Conv
     bn1: BatchNorm
@@ -52,7 +54,10 @@ class BasicBlock(eqx.Module):
 
 
 class Bottleneck(eqx.Module):
-    """A 3x3 convolution on a quarter of the channels, between two of 1x1."""
+    """1x1, 3x3 and 1x1 convolutions. Their output is added to a shortcut of the input.
+
+    The 3x3 convolution has a quarter of the output channels.
+    """
 
     conv1: Conv
     bn1: BatchNorm
@@ -90,11 +95,12 @@ class Bottleneck(eqx.Module):
 
 
 class ResNet(eqx.Module):
-    """Images to features, the mean over space of the last layer's channels; no classifier.
+    """Maps images to features, the spatial means of the last layer's channels. No classifier.
 
-    Stem "imagenet": 7x7 convolution and 3x3 max-pool, each of stride 2; "cifar": one 3x3
-    convolution of stride 1. `width` channels leave it, and 8 times (depth 50: 32 times) as
-    many the last layer.
+    Stem "imagenet" is a 7x7 convolution and a 3x3 max-pool, each of stride 2. Stem "cifar" is
+    one 3x3 convolution of stride 1. The stem has `width` output channels, and the last layer
+    has 8 times as many (32 times at depth 50). `ValueError` for an unknown depth or stem, or a
+    width below 1.
     """
 
     conv1: Conv
@@ -131,9 +137,11 @@ class ResNet(eqx.Module):
         for i, count in enumerate(BLOCKS[depth]):
             blocks = []
             for j in range(count):
-                key, each = jr.split(key)
+                key, block_key = jr.split(key)
                 stride = 2 if i > 0 and j == 0 else 1
-                blocks.append(block(size, width * 2**i, stride, axis_name=axis_name, key=each))
+                blocks.append(
+                    block(size, width * 2**i, stride, axis_name=axis_name, key=block_key)
+                )
                 size = expansion * width * 2**i
             layers.append(tuple(blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
@@ -152,7 +160,7 @@ class ResNet(eqx.Module):
 
 
 def _downsample(in_channels, out_channels, stride, axis_name, key):
-    """A 1x1 convolution, where the identity has another shape than what it is added to."""
+    """The 1x1 convolution of a shortcut; None where input and output have the same shape."""
     if stride == 1 and in_channels == out_channels:
         return None
     conv = Conv(in_channels, out_channels, 1, stride, key=key)

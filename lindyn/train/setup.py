@@ -1,4 +1,7 @@
-"""From what a run is told to what it runs: data, networks, optimiser, method."""
+"""Builds the networks, the optimiser and the `Method` of a run from its `Config`.
+
+Read `config` and `training_state` first.
+"""
 
 import dataclasses
 import functools
@@ -28,7 +31,7 @@ RECIPES = {
 
 
 def recipes(config: Config) -> tuple[augment.Recipe, augment.Recipe]:
-    """How images become views."""
+    """The augmentation of the first and of the second view."""
     first, second = RECIPES[config.data]
     if config.data == "folder":
         sized = functools.partial(dataclasses.replace, size=config.image_size)
@@ -37,7 +40,7 @@ def recipes(config: Config) -> tuple[augment.Recipe, augment.Recipe]:
 
 
 def method(config: Config, steps: int, epoch: int) -> Method:
-    """The training step of a run of `steps`, `epoch` of them an epoch."""
+    """The training method of a run of `steps` steps in total, with `epoch` steps per epoch."""
     keep: Any = None
     if config.method == "byol" and config.target == "ema":
         keep = functools.partial(_keep, config.ema, steps, config.ema_schedule == "cosine")
@@ -61,10 +64,11 @@ def method(config: Config, steps: int, epoch: int) -> Method:
 
 
 def start(config: Config, method: Method, pixels: int) -> tuple[TrainState, PyTree]:
-    """The state before the first step, and what is static of the online network.
+    """The state before the first step, and the static part of the online network.
 
-    Drawn on the host's processor: the same for every kind of device, and an accelerator would
-    compile a program for each shape.
+    `pixels` is the width of a view, by which --stem auto chooses the stem. The weights are
+    drawn on the host's CPU, for two reasons: they are then the same for every kind of device,
+    and an accelerator would compile a program for each shape.
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         return _start(config, method, pixels)
@@ -90,7 +94,7 @@ def _start(config, method, pixels):
             axis_name=DEVICE,
         )
 
-    def whole():
+    def make_online():
         predictor = byol.predictor(
             kind,
             config.dim,
@@ -101,7 +105,7 @@ def _start(config, method, pixels):
         )
         return byol.Online(branch(key=online_key), predictor)
 
-    online, norm = eqx.nn.make_with_state(whole)()
+    online, norm = eqx.nn.make_with_state(make_online)()
     target = None
     if method.keep is not None:
         target = online.branch
@@ -115,9 +119,9 @@ def _start(config, method, pixels):
 def _views(config):
     if config.data == "gaussian":
         return gaussian.views(config)
-    of = lambda recipe: lambda image, key: augment.view(image, recipe, key=key)
+    augmented = lambda recipe: lambda image, key: augment.view(image, recipe, key=key)
     first, second = recipes(config)
-    return of(first), of(second)
+    return augmented(first), augmented(second)
 
 
 def _keep(ema, steps, cosine, step):
@@ -136,7 +140,11 @@ def _rule(config):
 
 
 def _sgd(config):
-    """None where gradients of W and Wp are not of one loss of Wp W, or do not make the step."""
+    """The settings of SGD for Theorem 1; None where the theorem does not hold for steps.
+
+    The theorem needs one loss that depends on W and Wp only through Wp W, and steps of SGD
+    along the gradients of this loss.
+    """
     trained = config.predictor in ("linear", "two-layer") and config.method == "byol"
     if not trained or not config.stop_gradient or config.optimiser != "sgd":
         return None

@@ -1,4 +1,8 @@
-"""One training step. Only here does training know that there are several devices."""
+"""One training step, on all devices in parallel.
+
+Gradients and moments are averaged over devices here. Elsewhere, only BatchNorm and SimCLR's
+loss combine values of several devices. Read `training_state` first.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +24,7 @@ from lindyn.train import balance, byol
 from lindyn.train.training_state import Method, TrainState
 
 
-DEVICE = "device"
+DEVICE = "device"  # name of the mapped axis over devices
 
 
 def step(
@@ -31,12 +35,15 @@ def step(
     static: PyTree,
     method: Method,
 ) -> tuple[TrainState, Record]:
-    """What each device does with the `chosen` of its images, some steps one after another.
+    """Runs consecutive training steps on one device; each row of `chosen` is one step.
 
-    Nothing it returns differs between devices.
+    A row holds the indices of the images that the step takes of this device's `images`. The
+    returned state and record are the same on all devices. The record has the loss and the
+    norm of the gradient for each step, and all other quantities for the last step only. Use
+    `parallel` to call `step`.
     """
     advance = partial(_advance, images, static=static, method=method)
-    if len(chosen) == 1:  # a loop may cost time
+    if len(chosen) == 1:  # a loop of a single step may cost time
         state, (loss, gradient, batch) = advance(state, chosen[0])
         loss, gradient = loss[None], gradient[None]
     else:
@@ -61,14 +68,15 @@ def step(
 
 
 def parallel(devices: list, resident: bool, **fixed: Any) -> Callable:
-    """`step` on these devices of all processes.
+    """`step` compiled for these devices, which may belong to several processes.
 
-    `chosen` has a leading axis of local devices; so have `images`, unless they are `resident`
-    and the same on all. The state, which is used up, must be `everywhere`, or its first call
-    compiles a program for it alone.
+    `chosen` has a leading axis of local devices. `images` have this axis too, unless they are
+    `resident`, which means that all devices hold the same images. The state must come from
+    `everywhere`; for another placement the first call would compile a second program. A call
+    donates the state's memory, so that the caller cannot use the old state again.
 
-    `jax.pmap` and not `eqx.filter_pmap`, which fails across processes on JAX 0.10.
-    `out_axes=None` keeps one device's copy without checking that the others agree.
+    `jax.pmap` is used because `eqx.filter_pmap` fails across processes on JAX 0.10.
+    `out_axes=None` returns one device's copy without checking that all copies agree.
     """
     return jax.pmap(
         partial(step, **fixed),
@@ -81,7 +89,7 @@ def parallel(devices: list, resident: bool, **fixed: Any) -> Callable:
 
 
 def everywhere(tree: PyTree, devices: list) -> PyTree:
-    """Arrays that every process has, as the same on all of the devices."""
+    """Copies arrays to all of these devices; every process must pass the same arrays."""
     same = NamedSharding(Mesh(np.array(devices), (DEVICE,)), PartitionSpec())
     put = lambda x: jax.make_array_from_process_local_data(same, np.asarray(x), np.shape(x))
     return jax.tree.map(put, tree)
@@ -93,17 +101,17 @@ def _advance(images, state, chosen, *, static, method):
     def loss(params):
         return _loss(eqx.combine(params, static), state, first, second, static, method)
 
-    (value, (norm, target_norm, found)), gradient = jax.value_and_grad(loss, has_aux=True)(
+    (value, (norm, target_norm, moments)), gradient = jax.value_and_grad(loss, has_aux=True)(
         state.params
     )
     if lax.axis_size(DEVICE) > 1:
-        value, gradient, found = lax.pmean((value, gradient, found), DEVICE)
-    if method.rule is not None:  # Wp has no gradient then
+        value, gradient, moments = lax.pmean((value, gradient, moments), DEVICE)
+    if method.rule is not None:  # the rule computes Wp, and no gradient trains it
         gradient = eqx.tree_at(lambda g: g.predictor, gradient, replace_fn=_zeros)
     size = optax.tree_utils.tree_norm(gradient)
     good = state.good & jnp.isfinite(value) & jnp.isfinite(size)
-    # Not `lax.cond`, for which a GPU would wait for the host in each step.
-    kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+    # No `lax.cond`, which would make a GPU wait for the host in each step.
+    select = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
 
     updates, opt = method.optimiser.update(gradient, state.opt, state.params)
     params: Any = optax.apply_updates(state.params, updates)
@@ -112,17 +120,19 @@ def _advance(images, state, chosen, *, static, method):
     if method.keep is not None:
         target = byol.moved(target, params.branch, method.keep(state.step))
     memory = _memory(state.step, method)
-    # Chosen before the rule sees them: an eigendecomposition of NaN need not come to an end.
+    # No NaN may reach the rule: the eigendecomposition of a matrix with NaNs may never end.
     correlations = state.F, state.cross
-    F, cross = kept(byol.moved(correlations, (found.F, found.cross), memory), correlations)
+    F, cross = select(
+        byol.moved(correlations, (moments.F, moments.cross), memory), correlations
+    )
     params = _predictor(params, static, F, cross, state.step, method)
     ledger = state.balance
     if method.sgd is not None:
         rate = method.rate(state.step) if callable(method.rate) else method.rate
-        how = opt, rate, method.sgd
-        ledger = balance.entered(ledger, state.params, updates, *how)
+        sgd_step = opt, rate, method.sgd
+        ledger = balance.entered(ledger, state.params, updates, *sgd_step)
         if method.symmetric:
-            ledger = balance.entered_by_hand(ledger, stepped, params, *how)
+            ledger = balance.entered_by_hand(ledger, stepped, params, *sgd_step)
     moved = TrainState(
         step=state.step + 1,
         params=params,
@@ -136,22 +146,26 @@ def _advance(images, state, chosen, *, static, method):
         good=good,
     )
     stopped = eqx.tree_at(lambda s: s.good, state, good)
-    return kept(moved, stopped), (value, size, found)
+    return select(moved, stopped), (value, size, moments)
 
 
 def _memory(step, method):
-    return jnp.where(step == 0, 0, method.rho)  # (19) starts with the first batch
+    # The moving average (19) starts with the first batch.
+    return jnp.where(step == 0, 0, method.rho)
 
 
 def _views(images, chosen, step, method):
-    """Two views of each image; the place in the global batch and the step are their key."""
+    """Two views of each image.
+
+    A view's random key depends only on the seed, the step and the place in the global batch.
+    """
     batch = len(chosen)
     places = lax.axis_index(DEVICE) * batch + jnp.arange(batch)
     key = jr.fold_in(jr.key(method.seed), step)
     keys = jax.vmap(lambda place: jr.split(jr.fold_in(key, place)))(places)
-    some = jnp.take(images, chosen, axis=0)
-    for view, each in zip(method.views, keys.T, strict=True):
-        yield jax.vmap(view)(some, each).astype(method.dtype)
+    selected = jnp.take(images, chosen, axis=0)
+    for view, view_keys in zip(method.views, keys.T, strict=True):
+        yield jax.vmap(view)(selected, view_keys).astype(method.dtype)
 
 
 def _loss(online, state, first, second, static, method):
@@ -180,7 +194,7 @@ def _loss(online, state, first, second, static, method):
 
 
 def _moments(f1, f2, a1, a2):
-    """Of both views and both directions."""
+    """Moments of a batch, over both views and both directions of prediction."""
     both, targets = jnp.concatenate([f1, f2]), jnp.concatenate([a2, a1])
     across = predictors.correlation(f1, f2)
     return OfBatch(
@@ -193,7 +207,7 @@ def _moments(f1, f2, a1, a2):
 
 
 def _wide(x):
-    """In at least 32 bits."""
+    """x with at least 32 bits."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -213,7 +227,7 @@ def _predictor(params, static, F, cross, step, method):
 
 
 def _projection(target, online):
-    """<Wa, W>/<W, W> over all matrices and filters: tau, where Wa = tau W."""
+    """<Wa, W>/<W, W> over all matrices and filters. It equals tau if Wa = tau W."""
     pairs = zip(jax.tree.leaves(target), jax.tree.leaves(online), strict=True)
     pairs = [(a, w) for a, w in pairs if w.ndim > 1]
     own = jnp.stack([jnp.vdot(w, w) for _, w in pairs])
@@ -225,5 +239,5 @@ def _zeros(tree):
 
 
 def _copy(state):
-    """A BatchNorm state may be used once."""
+    """A copy of a BatchNorm state, which Equinox allows to be used only once."""
     return jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(state))

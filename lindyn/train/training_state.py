@@ -1,4 +1,4 @@
-"""What a training step is compiled for, and the state that it carries from step to step."""
+"""The fixed settings of a training step, `Method`, and its changing state, `TrainState`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,38 +19,42 @@ Matrix = Float[Array, "d d"]
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What is compiled for: how views become a loss, and a gradient a new network."""
+    """Fixed settings of a training step: augmentation, loss, optimiser and predictor rule."""
 
-    views: tuple[Callable, Callable]  # each of an image and a key
-    optimiser: optax.GradientTransformation  # of an `Online`
+    views: tuple[Callable, Callable]  # each maps an image and a key to a view
+    optimiser: optax.GradientTransformation  # for the parameters of an `Online`
     seed: int
-    loss: Callable = byol.cosine  # of predictions and targets
-    temperature: float | None = None  # SimCLR's loss instead, and no target
+    loss: Callable = byol.cosine  # of predictions and targets, in this order
+    temperature: float | None = None  # if given: SimCLR's loss instead of `loss`, and no target
     both_directions: bool = True
     stop_gradient: bool = True
-    keep: Callable[[Array], Array | float] | None = None  # the target's part in its average
-    rule: Callable[[Matrix, Matrix], Matrix] | None = None  # Wp from E[f f^T], E[f_a f^T]
+    # Weight of the old target in its moving average, by step; None: no target.
+    keep: Callable[[Array], Array | float] | None = None
+    rule: Callable[[Matrix, Matrix], Matrix] | None = None  # (E[f f^T], E[f_a f^T]) to Wp
     every: int = 1  # steps between two uses of the rule
-    rho: float = 0.0  # of the running estimate of F; 0: the last batch
+    rho: float = 0.0  # weight of the old value in the running estimate of F; 0: last batch
     symmetric: bool = False  # Wp <- (Wp + Wp^T)/2 after each step
-    sgd: theorems.SGD | None = None  # what Theorem 1 for steps takes, where it holds
-    rate: Callable[[Array], Any] | float = 0.0  # of the encoder, over steps
-    dtype: Any = jnp.float32  # of images and activations; parameters have 32 bits
+    sgd: theorems.SGD | None = None  # for Theorem 1; None where it does not hold
+    rate: Callable[[Array], Any] | float = (
+        0.0  # learning rate of the encoder, or a function of the step
+    )
+    dtype: Any = jnp.float32  # of views and activations; parameters have at least 32 bits
 
 
 class TrainState(eqx.Module):
-    """Arrays only: what changes from step to step."""
+    """What changes from step to step. All pytree leaves are arrays."""
 
     step: Int[Array, ""]
     params: PyTree  # of the online network
-    norm: eqx.nn.State  # running statistics of its BatchNorms
-    target: PyTree  # parameters; None without a target
+    norm: eqx.nn.State  # running statistics of the online network's BatchNorms
+    target: PyTree  # parameters of the target; None without a target
     target_norm: eqx.nn.State | None
     opt: optax.OptState
     F: Matrix  # running estimate of E[f f^T]
-    cross: Matrix  # of E[f_a f^T]
-    balance: theorems.Ledger | None  # with `sgd`
-    good: Bool[Array, ""]  # nothing was infinite or NaN so far; if not, the state stays
+    cross: Matrix  # running estimate of E[f_a f^T]
+    balance: theorems.Ledger | None  # None without `Method.sgd`
+    # False after an infinite or NaN loss or gradient; the state then no longer changes.
+    good: Bool[Array, ""]
 
 
 def initial(
@@ -60,9 +64,10 @@ def initial(
     *,
     target: byol.Branch | None = None,
 ) -> tuple[TrainState, PyTree]:
-    """The state before the first step, and what is static of the online network.
+    """The state before the first step, and the static part of the online network.
 
-    `target` is where the target starts: the online branch itself, or another one.
+    `target` has the target's initial weights: the online branch itself, or another branch of
+    the same shape. None means that there is no target.
     """
     params, static = eqx.partition(online, eqx.is_array)
     d = online.branch.projector.last.weight.shape[0]

@@ -1,7 +1,7 @@
-"""ResNet weights in safetensors files, under torchvision's names and in its layouts.
+"""Reads and writes ResNet weights as safetensors files, with torchvision's names and layouts.
 
-`torchvision.models.resnet18().load_state_dict(load_file(path), strict=False)` takes what
-`save` writes for the ImageNet stem and width 64, and misses only its classifier.
+`torchvision.models.resnet18().load_state_dict(load_file(path), strict=False)` accepts a file
+that `save` writes for the ImageNet stem and width 64. Only the classifier is then missing.
 """
 
 import pathlib
@@ -20,33 +20,34 @@ from lindyn.command import UsageError, whole
 from lindyn.train.resnet import ResNet
 
 
-COUNTER = "num_batches_tracked"  # absent in old files; PyTorch does without it too
+COUNTER = "num_batches_tracked"  # old files lack it, and PyTorch accepts that
 
 
 def load(path: pathlib.Path, model: ResNet, state: eqx.nn.State) -> tuple[ResNet, eqx.nn.State]:
     """The model and state with the file's weights and running statistics.
 
-    A classifier in the file (fc.weight, fc.bias) is ignored; `state` stays valid.
+    A classifier in the file (fc.weight, fc.bias) is ignored. The argument `state` stays valid.
+    `UsageError` for a file that cannot be read or does not fit this ResNet.
     """
     tensors = _read(path)
     slots = _slots(model)
     for name in tensors:
         if name not in slots:
             raise UsageError(f"{path}: unexpected tensor {name}, which this ResNet lacks")
-    found = {}
+    arrays = {}
     for name, slot in slots.items():
         old = _value(slot, state)
         if name in tensors:
-            found[name] = _from_torch(tensors[name], old, f"{path}: tensor {name}")
+            arrays[name] = _from_torch(tensors[name], old, f"{path}: tensor {name}")
         elif name.endswith(COUNTER):
-            found[name] = jnp.zeros_like(old)
+            arrays[name] = jnp.zeros_like(old)
         else:
             raise UsageError(f"{path}: missing tensor {name}, which this ResNet has")
-    state = jax.tree.map(lambda x: x, state)  # a copy: `set` uses it up
+    state = jax.tree.map(lambda x: x, state)  # a copy, since `set` makes the old state unusable
     for name, slot in slots.items():
         if isinstance(slot, eqx.nn.StateIndex):
-            state = state.set(slot, found[name])
-    replace = lambda where, leaf: found[_name(where)] if eqx.is_array(leaf) else leaf
+            state = state.set(slot, arrays[name])
+    replace = lambda where, leaf: arrays[_name(where)] if eqx.is_array(leaf) else leaf
     return tree_map_with_path(replace, model, is_leaf=_is_index), state
 
 
@@ -57,7 +58,10 @@ def save(
     *,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the file whole, then renames it. `metadata` goes into its header."""
+    """Writes the file under a temporary name and then renames it.
+
+    `metadata` goes into the file's header. `UsageError` if the file cannot be written.
+    """
     tensors = {name: _to_torch(_value(slot, state)) for name, slot in _slots(model).items()}
     content = as_bytes(tensors, {"format": "pt", **(metadata or {})})
     try:
@@ -67,7 +71,7 @@ def save(
 
 
 def _slots(model: ResNet) -> dict[str, Array | eqx.nn.StateIndex]:
-    """Where each tensor is held: a weight in the model itself, a statistic in its state."""
+    """By tensor name: a weight of the model, or the index of a statistic in its state."""
     leaves = tree_leaves_with_path(model, is_leaf=_is_index)
     return {
         _name(where): leaf for where, leaf in leaves if eqx.is_array(leaf) or _is_index(leaf)
@@ -105,7 +109,7 @@ def _from_torch(x, old, what):
 
 
 def _layout(shape):
-    """As the file has it."""
+    """A shape, in the order of axes that the file has."""
     return tuple(shape[i] for i in (3, 2, 0, 1)) if len(shape) == 4 else tuple(shape)
 
 

@@ -1,1 +1,1 @@
-"""Where a run's examples come from."""
+"""The training data: image sets, folders of images, and vectors. Read `source` first."""

@@ -1,6 +1,7 @@
-"""Folders of images, ImageNet's layout, decoded while training runs.
+"""Folders of images in ImageNet's layout, decoded while training runs.
 
-The seed and the step alone decide a batch, whatever decodes it: grain keeps the order.
+A batch depends only on the seed and the step. The number of threads or processes that decode it
+does not matter, since grain keeps the order. Read `image_sets` first.
 """
 
 import atexit
@@ -25,31 +26,34 @@ from lindyn.train.data.image_sets import order, readable, steps_per_epoch
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
 LAYOUT = "train/CLASS/*.JPEG and val/CLASS/*.JPEG"
-ENDLESS = 2**62  # images: more than any run sees
-THREADS = 16  # a tenth of the work on an image holds the interpreter: more do not help
+ENDLESS = 2**62  # number of images, larger than any run needs
+THREADS = 16  # a tenth of the decoding holds the interpreter lock, so more do not help
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The images of one split by class and name, and the label of each."""
+    """The files of one split, ordered by class and name, and their labels."""
 
     root: pathlib.Path
-    files: tuple[str, ...]  # below root
+    files: tuple[str, ...]  # paths below root
     labels: Int32[np.ndarray, " images"]
 
 
 @dataclass(frozen=True, eq=False)
 class Folder:
-    """A folder of images with its classes, which are those of train."""
+    """A folder of images with two splits. Its classes are those of train."""
 
     train: Split
     val: Split
     classes: tuple[str, ...]
-    checksum: str  # the start of the sha256 of the names and sizes of the files
+    checksum: str  # first 16 hex digits of the sha256 of file names and sizes
 
 
 def folder(root: pathlib.Path) -> Folder:
-    """Lists root/train/CLASS/* and root/val/CLASS/*, without reading an image."""
+    """Lists root/train/CLASS/* and root/val/CLASS/*, without reading an image.
+
+    `UsageError` if a folder is missing or has no image, or val has a class that train lacks.
+    """
     digest = hashlib.sha256()
     with readable(root):
         if not root.is_dir():
@@ -63,12 +67,12 @@ def folder(root: pathlib.Path) -> Folder:
 
 
 def thinned(split: Split, limit: int | None) -> Split:
-    """At most so many of its images, evenly spread over them."""
+    """At most `limit` images of the split, evenly spaced over it."""
     count = len(split.files)
     if limit is None or limit >= count:
         return split
-    kept = np.linspace(0, count - 1, limit).round().astype(int)
-    return Split(split.root, tuple(split.files[i] for i in kept), split.labels[kept])
+    indices = np.linspace(0, count - 1, limit).round().astype(int)
+    return Split(split.root, tuple(split.files[i] for i in indices), split.labels[indices])
 
 
 def batches(
@@ -82,11 +86,12 @@ def batches(
     index: int = 0,
     count: int = 1,
 ) -> Generator[UInt8[np.ndarray, "share size size 3"], None, None]:
-    """The batches of the steps from `start` on, without end.
+    """Yields this process' part of each batch from step `start` on, without end.
 
-    Process `index` of `count` gets its part of each: in order, the parts are the batch.
-    Threads of this process decode, or `workers` processes: a quarter more work for each
-    image, worth it beyond about ten cores.
+    The parts of processes 0 to `count` - 1, in this order, make up a batch. Threads of this
+    process decode the images, or `workers` processes if `workers` is not 0. Processes need a
+    quarter more work for each image, which pays beyond about ten cores. `UsageError` for a
+    batch that exceeds the split or is no multiple of `count`.
     """
     steps_per_epoch(len(split.files), batch)
     if batch % count:
@@ -99,16 +104,19 @@ def batches(
 def labelled(
     split: Split, *, batch: int, size: int, workers: int = 0
 ) -> Iterator[tuple[UInt8[np.ndarray, "batch size size 3"], Int32[np.ndarray, " batch"]]]:
-    """The images of a split in order, once, with their labels; the last batch may be short."""
+    """Yields all images of a split once, in order, with labels. The last batch may be short."""
     with contextlib.closing(
         _decoded(_InOrder(split, size), 0, len(split.files), batch, workers)
-    ) as found:
-        for i, images in enumerate(found):
+    ) as decoded:
+        for i, images in enumerate(decoded):
             yield images, split.labels[i * batch : i * batch + len(images)]
 
 
 def decode(path: pathlib.Path, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """The middle square of an image whose short side becomes `size`, as in torchvision."""
+    """Decodes an image, resizes its short side to `size`, and crops the central square.
+
+    Sizes are rounded as in torchvision. `UsageError` for a file that cannot be decoded.
+    """
     from PIL import Image
 
     try:
@@ -119,7 +127,7 @@ def decode(path: pathlib.Path, size: int) -> UInt8[np.ndarray, "{size} {size} 3"
             image = image.resize((width, height), Image.Resampling.BILINEAR)
     except Image.UnidentifiedImageError:
         raise UsageError(f"{path}: is no image") from None
-    except Exception as error:  # anything may come of a broken image
+    except Exception as error:  # a broken image may raise any exception
         raise UsageError(f"{path}: cannot be decoded ({error})") from None
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)))
@@ -136,14 +144,14 @@ class _InOrder:
 
 @dataclass(frozen=True, eq=False)
 class _Shuffled:
-    """One process's images of all steps, one after the other."""
+    """The image at a position in one process' stream, which joins its parts of all batches."""
 
     split: Split
     size: int
     seed: int
     batch: int
-    first: int  # of each batch
-    share: int
+    first: int  # where this process' part begins in each batch
+    share: int  # images in this part
 
     def __call__(self, place: int):
         n = len(self.split.files)
@@ -153,11 +161,11 @@ class _Shuffled:
         return decode(self.split.root / self.split.files[i], self.size)
 
 
-_one_at_a_time = threading.Lock()
+_order_lock = threading.Lock()
 
 
 def _order(n, seed, epoch):
-    with _one_at_a_time:  # of many threads that start an epoch, one sorts
+    with _order_lock:  # of all threads that start an epoch, one computes the order
         return order(n, seed=seed, epoch=epoch)
 
 
@@ -170,16 +178,16 @@ def _decoded(image, start, stop, batch, workers) -> Generator[np.ndarray, None, 
     threads = 1 if workers else min(os.cpu_count() or 1, THREADS)
     ahead = 1 if workers else max(threads, 2 * batch)
     images = grain.MapDataset.range(start, stop).map(image)
-    found = images.to_iter_dataset(grain.ReadOptions(threads, ahead))
+    dataset = images.to_iter_dataset(grain.ReadOptions(threads, ahead))
     if workers:
-        if not flags.FLAGS.is_parsed():  # grain has options there that it insists on reading
+        if not flags.FLAGS.is_parsed():  # grain requires that the flags of absl are parsed
             flags.FLAGS.mark_as_parsed()
-        each = grain.MultiprocessingOptions(
+        options = grain.MultiprocessingOptions(
             workers, per_worker_buffer_size=1 + batch // workers
         )
-        found = found.mp_prefetch(each, worker_init_fn=_settle)
-    batches = _until_closed(iter(found.batch(batch)))
-    atexit.register(_close, weakref.ref(batches))  # before the interpreter takes itself apart
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_settle)
+    batches = _until_closed(iter(dataset.batch(batch)))
+    atexit.register(_close, weakref.ref(batches))  # closed before the interpreter shuts down
     return batches
 
 
@@ -196,7 +204,7 @@ def _close(reference):
 
 
 def _settle(index: int, count: int) -> None:
-    """In a worker: it sorts too, but on the processor, and does not outlive a killed run."""
+    """Sets up a worker: it computes orders on the CPU, and ends when its parent is killed."""
     del index, count
     jax.config.update("jax_platforms", "cpu")
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -212,8 +220,8 @@ def _end_with_parent():
 def _classes(root, split):
     if not (root / split).is_dir():
         raise UsageError(f"{root}: has no {split}; it should hold {LAYOUT}")
-    found = [entry.name for entry in os.scandir(root / split) if entry.is_dir()]
-    classes = tuple(sorted(name for name in found if not name.startswith(".")))
+    names = [entry.name for entry in os.scandir(root / split) if entry.is_dir()]
+    classes = tuple(sorted(name for name in names if not name.startswith(".")))
     if not classes:
         raise UsageError(f"{root / split}: has no folder of a class; it should hold {LAYOUT}")
     return classes

@@ -1,4 +1,4 @@
-"""Vectors with two given covariances, and views of them: the data that the theory has."""
+"""The data of the theory: vectors of covariance X, and views of covariance X' about them."""
 
 import pathlib
 from collections.abc import Callable
@@ -14,12 +14,14 @@ from lindyn.train.config import Config
 
 
 class Covariances(NamedTuple):
-    X: Float[np.ndarray, "n1 n1"]  # of a vector, the mean of its views
-    X_aug: Float[np.ndarray, "n1 n1"]  # X', of a view about it
+    """Covariances X and X' of the data."""
+
+    X: Float[np.ndarray, "n1 n1"]  # of a vector, which is the mean of its views
+    X_aug: Float[np.ndarray, "n1 n1"]  # X', of a view about its vector
 
 
 def covariances(config: Config) -> Covariances:
-    """Those that the command asks for. `UsageError` for a file that has none."""
+    """The covariances that `config` names. `UsageError` for a file without valid ones."""
     n1 = config.inputs
     if config.covariances == "isotropic":
         return Covariances(np.eye(n1), config.sigma2 * np.eye(n1))
@@ -35,12 +37,12 @@ def covariances(config: Config) -> Covariances:
 
 
 def vectors(config: Config) -> Float[np.ndarray, "examples *views n1"]:
-    """Random vectors with exactly the covariance X; of fixed views, two of each.
+    """Random vectors with exactly the covariance X, or two fixed views of each vector.
 
-    Those have exactly X + X' each and X between them, over all vectors. `UsageError` for fewer
-    examples than that needs.
+    Over all vectors, each of the two views has exactly the covariance X + X', and the
+    covariance between them is exactly X. `UsageError` if there are too few examples for that.
     """
-    given, n1 = covariances(config), config.inputs
+    matrices, n1 = covariances(config), config.inputs
     parts = 3 if config.views == "fixed" else 1
     if config.examples < parts * n1:
         raise UsageError(
@@ -50,14 +52,18 @@ def vectors(config: Config) -> Float[np.ndarray, "examples *views n1"]:
     rng = np.random.default_rng([config.seed, 0])
     draws, _ = np.linalg.qr(rng.normal(size=(config.examples, parts * n1)))
     mean, *noise = np.split(draws * np.sqrt(config.examples), parts, axis=1)
-    mean = mean @ _root(given.X)
+    mean = mean @ _root(matrices.X)
     if config.views == "fresh":
         return mean
-    return np.stack([mean + each @ _root(given.X_aug) for each in noise], axis=1)
+    return np.stack([mean + part @ _root(matrices.X_aug) for part in noise], axis=1)
 
 
 def views(config: Config) -> tuple[Callable, Callable]:
-    """How the two views are made of a vector and a key, or taken of two."""
+    """The functions that make the two views of an example and a key.
+
+    A fresh view is a vector with random noise of covariance X'. A fixed view is one of the two
+    that the example has.
+    """
     if config.views == "fixed":
         return tuple(lambda pair, key, i=i: pair[i] for i in (0, 1))  # pyright: ignore[reportReturnType]
     root = _root(covariances(config).X_aug)
@@ -71,18 +77,22 @@ def views(config: Config) -> tuple[Callable, Callable]:
 def _stored(path, n1):
     try:
         with np.load(path) as file:
-            found = Covariances(*(np.asarray(file[name], float) for name in ("X", "X_aug")))
+            matrices = Covariances(*(np.asarray(file[name], float) for name in ("X", "X_aug")))
     except OSError:
-        raise UsageError(f"--covariances {path}: no such file, nor isotropic, random") from None
+        raise UsageError(
+            f"--covariances {path}: no such file; give a file, isotropic or random"
+        ) from None
     except (ValueError, KeyError) as error:
-        raise UsageError(f"--covariances {path}: not X and X_aug as npz ({error})") from None
-    for name, matrix in found._asdict().items():
+        raise UsageError(
+            f"--covariances {path}: not X and X_aug in an npz file ({error})"
+        ) from None
+    for name, matrix in matrices._asdict().items():
         if matrix.shape != (n1, n1):
             raise UsageError(f"{path}: {name} is {matrix.shape}, with --inputs {n1}")
         values = np.linalg.eigvalsh(matrix) if np.isfinite(matrix).all() else np.array([-1.0])
         if not np.allclose(matrix, matrix.T) or values[0] < -1e-9 * abs(values[-1]):
             raise UsageError(f"{path}: {name} is no covariance")
-    return found
+    return matrices
 
 
 def _root(matrix):

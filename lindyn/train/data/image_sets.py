@@ -1,6 +1,6 @@
-"""Image sets that fit in memory, and the order in which training sees them.
+"""Image sets that fit in memory, and the order in which training takes their images.
 
-Images are uint8 as (row, column, channel); labels count from 0.
+Images are uint8 with the axes (row, column, channel). Labels count from 0.
 """
 
 import contextlib
@@ -31,12 +31,15 @@ STL = (
     "test_y.bin, class_names.txt)"
 )
 CIFAR_PIXELS, STL_PIXELS = (3, 32, 32), (3, 96, 96)  # channels first, as stored
-ORDER = 0x0D0E  # keeps the keys of orders apart from what else a run draws from its seed
+ORDER = 0x0D0E  # separates the random keys of orders from all other keys of the same seed
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A data set: `pretrain` is seen without labels; `train` and `test` judge the features."""
+    """A data set.
+
+    `pretrain` is for training without labels. `train` and `test` are for evaluating features.
+    """
 
     name: str
     pretrain: UInt8[np.ndarray, "pretrain side side 3"]
@@ -45,11 +48,14 @@ class Images:
     test: UInt8[np.ndarray, "test side side 3"]
     test_labels: Int32[np.ndarray, " test"]
     classes: tuple[str, ...]
-    checksum: str  # the start of the sha256 of the bytes read
+    checksum: str  # first 16 hex digits of the sha256 of the bytes read
 
 
 def load(name: str, folder: pathlib.Path | None = None) -> Images:
-    """The set of this name; all but digits are read from `folder`."""
+    """The set of this name. All sets but digits are read from `folder`.
+
+    `UsageError` for an unknown name, and for files that are missing or damaged.
+    """
     if name == "digits":
         return digits()
     if name not in ("cifar10", "stl10"):
@@ -61,7 +67,7 @@ def load(name: str, folder: pathlib.Path | None = None) -> Images:
 
 
 def cifar10(folder: pathlib.Path) -> Images:
-    """The official files, binary or pickled, whole or cut to fewer images."""
+    """CIFAR-10 from its official files, binary or pickled, which may be cut to fewer images."""
     folder = _find(
         folder, CIFAR, ("cifar-10-batches-bin", "cifar-10-batches-py"), "batches.meta*"
     )
@@ -78,7 +84,10 @@ def cifar10(folder: pathlib.Path) -> Images:
 
 
 def stl10(folder: pathlib.Path) -> Images:
-    """The official binary files; `pretrain` is train and unlabeled, `train` a view of it."""
+    """STL-10 from its official binary files.
+
+    `pretrain` is train and unlabeled together, and `train` is a NumPy view of its first part.
+    """
     folder = _find(folder, STL, ("stl10_binary",), "class_names.txt")
     digest = hashlib.sha256()
     classes = _names(folder / "class_names.txt", digest)
@@ -98,28 +107,28 @@ def stl10(folder: pathlib.Path) -> Images:
 
 
 def digits() -> Images:
-    """scikit-learn's 1797 handwritten digits, gray and 8 x 8; the last 360 are the test."""
+    """scikit-learn's 1797 handwritten digits, gray and 8 x 8. The last 360 are the test set."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
         raise UsageError("data digits: needs scikit-learn (pip install scikit-learn)") from None
-    found: Any = load_digits()
-    gray = np.rint(found.images * (255 / 16)).astype(np.uint8)
-    images, labels = np.repeat(gray[..., None], 3, axis=-1), found.target.astype(np.int32)
+    dataset: Any = load_digits()
+    gray = np.rint(dataset.images * (255 / 16)).astype(np.uint8)
+    images, labels = np.repeat(gray[..., None], 3, axis=-1), dataset.target.astype(np.int32)
     (train, test), (train_labels, test_labels) = (
         np.split(images, [-360]),
         np.split(labels, [-360]),
     )
-    classes = tuple(map(str, found.target_names))
+    classes = tuple(map(str, dataset.target_names))
     checksum = _short(hashlib.sha256(gray.tobytes() + labels.tobytes()))
     return Images("digits", train, train, train_labels, test, test_labels, classes, checksum)
 
 
 @functools.lru_cache(maxsize=4)
 def order(n: int, *, seed: int, epoch: int) -> Int32[np.ndarray, " n"]:
-    """A permutation of n images, the same on every kind of device.
+    """The permutation of n images for one epoch, the same on every kind of device.
 
-    It is drawn on the host's processor: another device may have steps to do first.
+    It is drawn on the host's CPU, since another device may have steps to finish first.
     """
     host = jax.local_devices(backend="cpu")[0]
     with jax.ensure_compile_time_eval(), jax.default_device(host):
@@ -128,32 +137,35 @@ def order(n: int, *, seed: int, epoch: int) -> Int32[np.ndarray, " n"]:
 
 
 def steps_per_epoch(n: int, batch: int) -> int:
-    """The whole batches in n images; what is left of an epoch's order is dropped."""
+    """The number of whole batches in n images. The rest of an epoch's order is dropped.
+
+    `UsageError` unless 1 <= batch <= n.
+    """
     if not 1 <= batch <= n:
         raise UsageError(f"batch {batch}: must be at least 1 and at most the set's {n} images")
     return n // batch
 
 
 def batch_indices(n: int, batch: int, *, seed: int, step: int) -> Int32[np.ndarray, " batch"]:
-    """The images of one step's batch, over all devices; steps count from 0."""
+    """Indices of the images in one step's batch, over all devices. Steps count from 0."""
     epoch, place = divmod(step, steps_per_epoch(n, batch))
     return order(n, seed=seed, epoch=epoch)[place * batch : (place + 1) * batch]
 
 
 @contextlib.contextmanager
 def readable(path: pathlib.Path) -> Iterator[None]:
-    """`UsageError` for what the system says about `path` or a file in it."""
+    """A context that turns an `OSError` for `path`, or a file in it, into a `UsageError`."""
     try:
         yield
     except FileNotFoundError as error:
         raise UsageError(f"{error.filename or path}: no such file") from None
     except OSError as error:
-        said = error.strerror or error
-        raise UsageError(f"{error.filename or path}: cannot be read ({said})") from None
+        reason = error.strerror or error
+        raise UsageError(f"{error.filename or path}: cannot be read ({reason})") from None
 
 
 def _find(folder, files, layouts, mark):
-    """The folder of one of the layouts: one inside `folder`, or `folder` itself."""
+    """The folder that has one of the layouts: a folder inside `folder`, or `folder` itself."""
     with readable(folder):
         if not folder.is_dir():
             _refuse_packed(folder)
@@ -186,8 +198,8 @@ def _read(path, digest):
 def _records(path, size, digest):
     content = _read(path, digest)
     if len(content) % size:
-        said = f"its {len(content)} bytes are not a whole number of records of {size}"
-        raise UsageError(f"{path}: truncated: {said}")
+        reason = f"its {len(content)} bytes are not a whole number of records of {size}"
+        raise UsageError(f"{path}: truncated: {reason}")
     return content.reshape(-1, size)
 
 
@@ -206,7 +218,7 @@ def _ten(path, names):
 
 
 def _labels(path, labels, images, first=0):
-    """One of 10 for each image, counted from 0."""
+    """Labels that count from 0, checked: one for each image, of 10 classes."""
     if len(labels) != images:
         raise UsageError(f"{path}: {len(labels)} labels for {images} images")
     wrong = labels[(labels < first) | (labels > first + 9)]
@@ -225,11 +237,11 @@ def _rows_first(records):
 
 
 def _columns_first(*parts):
-    """The images of all parts in one array, which at 2.9 GB is written only once."""
+    """The images of all parts in one array. Its 2.9 GB (STL-10) are written only once."""
     images = np.empty((sum(map(len, parts)), 96, 96, 3), np.uint8)
     first = 0
     for part in parts:
-        for channel in range(3):  # three times faster than all in one
+        for channel in range(3):  # three times faster than all channels at once
             images[first : first + len(part), ..., channel] = part[:, channel].swapaxes(1, 2)
         first += len(part)
     return images

@@ -1,4 +1,4 @@
-"""What a pickle of CIFAR-10 holds, read without carrying out anything that it asks for."""
+"""Reads pickles of CIFAR-10 without making any of the calls that a pickle may request."""
 
 import io
 import pathlib
@@ -11,19 +11,19 @@ from jaxtyping import UInt8
 from lindyn.command import UsageError
 
 
-# What arrays and bytes are pickled as calls of, by Python 2 and 3 and by every NumPy.
+# Functions that pickled arrays call, in files by Python 2 and 3 and by all NumPy versions.
 ARRAYS = ("_reconstruct", "_frombuffer", "ndarray", "dtype")
 
 
 class Refused(Exception):
-    """The pickle asks for something else than an array to be made."""
+    """The pickle requests a call that does not make an array."""
 
 
 class Call:
-    """A call that a pickle asks for, noted down and not made.
+    """A call that a pickle requests. It is recorded and never made.
 
-    NumPy's own constructors are no exception: from a pickle, `ndarray` can be made to take
-    bytes for addresses of objects.
+    This includes NumPy's own constructors: a pickle can make `ndarray` take bytes for addresses
+    of objects.
     """
 
     def __init__(self, *args: Any):
@@ -33,8 +33,11 @@ class Call:
         self.state = state
 
     def array(self) -> UInt8[np.ndarray, "..."]:
-        """The array of bytes that the call and its state describe."""
-        if self.state:  # of _reconstruct
+        """The array of uint8 that the call and its state describe.
+
+        `ValueError` for another dtype, or an array that is not stored row by row.
+        """
+        if self.state:  # the call is _reconstruct
             _, shape, dtype, by_columns, content = self.state
         else:
             content, dtype, shape, letter = self.args
@@ -45,6 +48,11 @@ class Call:
 
 
 class Reader(pickle.Unpickler):
+    """An unpickler that makes a `Call` of each array, and decodes bytes of protocol 2.
+
+    Raises `Refused` for all other calls.
+    """
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return _encode
@@ -54,19 +62,23 @@ class Reader(pickle.Unpickler):
 
 
 def read(path: pathlib.Path, content: bytes) -> dict[str, Any]:
-    """The dictionary pickled in `content`, the bytes of `path`; arrays are left as `Call`."""
+    """The dictionary that is pickled in `content`, the bytes of `path`. Arrays are `Call`.
+
+    `UsageError` for a pickle that is damaged or requests other calls.
+    """
     try:
-        found = Reader(io.BytesIO(content), encoding="bytes").load()
-        return {text(key): value for key, value in found.items()}
+        dictionary = Reader(io.BytesIO(content), encoding="bytes").load()
+        return {text(key): value for key, value in dictionary.items()}
     except Refused as error:
         raise UsageError(f"{path}: refused, as loading it would call {error}") from None
-    except Exception as error:  # anything may come of a broken pickle
+    except Exception as error:  # a broken pickle may raise any exception
         raise UsageError(f"{path}: truncated, or no pickle of CIFAR-10 ({error})") from None
 
 
 def text(x: Any) -> str:
+    """A pickled key or name as a string: Python 2 pickles it as bytes, in latin1."""
     return x.decode("latin1") if isinstance(x, bytes) else str(x)
 
 
 def _encode(x, _):
-    return x.encode("latin1")  # how protocol 2 keeps bytes
+    return x.encode("latin1")  # protocol 2 stores bytes as a string in latin1
