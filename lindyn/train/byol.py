@@ -171,6 +171,9 @@ def squared(prediction: Batch, target: Batch) -> Float[Array, ""]:
     return jnp.mean(jnp.sum((prediction - target) ** 2, axis=1)) / 2
 
 
+LOSSES = {"cosine": cosine, "l2": squared}  # by the name of the flag --loss
+
+
 def nt_xent(
     first: Batch, second: Batch, *, temperature: float, axis_name: str | None
 ) -> Float[Array, ""]:

@@ -48,7 +48,7 @@ def method(config: Config, steps: int, epoch: int) -> Method:
         views=_views(config),
         optimiser=_optimiser(config, steps, epoch),
         seed=config.seed,
-        loss={"cosine": byol.cosine, "l2": byol.squared}[config.loss],
+        loss=byol.LOSSES[config.loss],
         temperature=config.temperature if config.method == "simclr" else None,
         both_directions=config.both_directions,
         stop_gradient=config.stop_gradient,
