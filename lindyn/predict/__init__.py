@@ -1,4 +1,7 @@
-"""Will it collapse? A trainer's settings, answered by the theory."""
+"""Predicts from a trainer's settings whether the network collapses, by the linear theory.
+
+Read `scenario` first, then `mode_fates` and `network_fates`, then `analysis`.
+"""
 
 from collections.abc import Sequence
 

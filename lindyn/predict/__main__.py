@@ -1,4 +1,4 @@
-"""`python -m lindyn.predict`."""
+"""Entry point of `python -m lindyn.predict`."""
 
 from lindyn import command
 from lindyn.predict.command import main

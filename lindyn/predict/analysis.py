@@ -1,4 +1,7 @@
-"""The predict command's answer, and which changes of the settings would help."""
+"""Computes the predict command's answer: the verdict and the numbers behind it.
+
+Read `scenario` first, then `mode_fates` and `network_fates`.
+"""
 
 import dataclasses
 import math
@@ -25,21 +28,21 @@ from lindyn.theory import fields, hyperparameters, steps
 
 
 def answer(case: Scenario) -> dict[str, Any]:
-    """The verdict, and all that leads to it."""
-    params, told = case.params, case.told
-    of_modes = case.trained and case.squared  # (11)-(13), which speak of no other loss
+    """The verdict on a scenario and the numbers behind it, by the keys of the JSON output."""
+    params, settings = case.params, case.told
+    of_modes = case.trained and case.squared  # (11)-(13) hold for the squared loss alone
     points = fixed_points(case) if of_modes else []
     proven = certain(case)
-    tried = None if proven else trial(case)
-    found = tried.kind if tried else str(proven)
-    begun = start(case) if told["p0"] is not None else None
-    if begun and case.edge < math.inf:
-        found = begun["fate"]
+    result = None if proven else trial(case)
+    verdict = result.kind if result else str(proven)
+    start_fate = start(case) if settings["p0"] is not None else None
+    if start_fate and case.edge < math.inf:
+        verdict = start_fate["fate"]
     closed = case.rate is None and case.squared
     return {
-        "verdict": found,
-        "trial": tried and tried._asdict(),
-        "diverges_from_lr": _named_rate(case, tried) if tried else None,
+        "verdict": verdict,
+        "trial": result and result._asdict(),
+        "diverges_from_lr": _reported_rate(case, result) if result else None,
         "stable_up_to_lr": stable_rate(case, points),
         "effective": {
             "step": case.step,
@@ -55,39 +58,48 @@ def answer(case: Scenario) -> dict[str, Any]:
         "rate_of_collapse": case.rate if case.squared else None,
         "fixed_points": points,
         "box": box(case) if of_modes else None,
-        "start": begun,
+        "start": start_fate,
         "alignment": alignment(case) if of_modes else None,
         "escape": escape(case) if of_modes else None,
-        "suggestions": suggestions(case, found, tried),
+        "suggestions": suggestions(case, verdict, result),
         "phase": _phase(params) if of_modes else None,
         "notes": [*hyperparameters.notes(case.told)],
         "beyond": list(_beyond(case)),
         "assumed": "encoder and predictor are a matrix each; inputs have variance 1, to which"
-        f" views add {told['sigma2']:g} (--sigma2)",
+        f" views add {settings['sigma2']:g} (--sigma2)",
     }
 
 
 def stable_rate(case: Scenario, points: list[dict[str, Any]]) -> float | None:
-    """The --lr below which steps are stable at the goal, of SGD and the squared loss."""
+    """The learning rate (--lr) below which steps of SGD are stable at the goal.
+
+    `points` is the result of `fixed_points`, or empty for the cosine loss. None if it contains
+    no goal, and for other optimisers than SGD.
+    """
     if len(points) < 3 or case.told["optimiser"] != "sgd":
         return None
-    told, params = case.told, arrays(case.params)
-    momentum, nesterov, moving = told["momentum"], told["nesterov"], told["target"] == "ema"
-    return float(_stable_rate(params, momentum, nesterov, moving)) / case.kappa
+    settings, params, moving = case.told, arrays(case.params), case.told["target"] == "ema"
+    rate = _stable_rate(params, settings["momentum"], settings["nesterov"], moving)
+    return float(rate) / case.kappa
 
 
-def _named_rate(case, tried):
-    """None too for a case that diverges below it: late, and not for the length of its steps."""
+def _reported_rate(case, result):
+    """`diverging_rate`, or None if the trial diverges although --lr is below that rate.
+
+    Such a trial diverges late, and not because its steps are too long.
+    """
     rate = diverging_rate(case)
-    late = tried.kind == DIVERGES and rate is not None and rate > case.told["lr"]
+    late = result.kind == DIVERGES and rate is not None and rate > case.told["lr"]
     return None if late else rate
 
 
 def certain(case: Scenario) -> str | None:
-    """What needs no trial: a loss that is least where outputs have collapsed.
+    """The verdict without a trial, if the loss is minimal at collapsed outputs; else None.
 
-    Of (1) Theorem 2 and its like. A cosine is 1 for outputs on which both views of everything
-    agree, a constant above all; isotropic inputs have none such, and real ones do.
+    That is so without a stop-gradient, and without a predictor. For the squared loss (1) it
+    follows from Theorem 2 and its analogue without a predictor. The cosine is 1 for outputs
+    that agree for both views of every example, above all for a constant output. Isotropic
+    inputs have no such outputs; real inputs do.
     """
     alike = case.through_target or case.told["predictor"] == "none"
     if not alike:
@@ -98,34 +110,39 @@ def certain(case: Scenario) -> str | None:
 
 
 def fails(found: Mapping[str, Any]) -> bool:
-    """Nothing finite, noise, or less than half of the modes."""
+    """Whether --fail-on-collapse makes the command fail; `found` is the result of `answer`.
+
+    It does if all modes die, if training diverges, if noise rules it, or if less than half of
+    the modes survive.
+    """
     if found["verdict"] in (DIES, DIVERGES, NOISE):
         return True
-    tried = found["trial"]
-    return found["verdict"] == LOSES and 2 * tried["rank"] < tried["modes"]
+    result = found["trial"]
+    return found["verdict"] == LOSES and 2 * result["rank"] < result["modes"]
 
 
 def readings(case: Scenario) -> dict[str, float]:
-    """eta_s, were the same weight decay applied in another way."""
-    told = case.told
-    wd = told["wd"] if told["wd_s"] is None else told["wd_s"]
+    """eta_s for each of the ways in which optimisers apply this weight decay."""
+    settings = case.told
+    wd = settings["wd"] if settings["wd_s"] is None else settings["wd_s"]
     return {
         "coupled": wd / case.kappa,
-        "decoupled": (1 - told["momentum"]) * wd / case.kappa,
+        "decoupled": (1 - settings["momentum"]) * wd / case.kappa,
         "wd_a_step": wd / case.step,
     }
 
 
 def fixed_points(case: Scenario) -> list[dict[str, Any]]:
-    found = jax.tree.map(np.asarray, _fixed_points(arrays(case.params)))
+    """The fixed points of a mode that exist, with eigenvalues and class of their Jacobians."""
+    points = jax.tree.map(np.asarray, _fixed_points(arrays(case.params)))
     return [
         {"name": name, "p": float(p), "s": float(s), "eigenvalues": values, "class": kind}
         for name, p, s, values, kind in zip(
             ("collapsed", "edge", "goal"),
-            found.y.p,
-            found.y.s,
-            found.eigenvalues,
-            found.names,
+            points.y.p,
+            points.y.s,
+            points.eigenvalues,
+            points.names,
             strict=True,
         )
         if kind != "none"
@@ -133,29 +150,30 @@ def fixed_points(case: Scenario) -> list[dict[str, Any]]:
 
 
 def alignment(case: Scenario) -> dict[str, Any]:
-    """Theorem 3: the least K of (17) along s = p^2/alpha_p, and what would make it positive.
+    """Theorem 3: the least K of (17) along s = p^2/alpha_p, and the settings that make K > 0.
 
-    It is eta_p/2 + eta_s - 1/(6a), at p = 1/(3a). Whatever p, K > 0 if alpha_p a s is above
-    1/(2a) - 2 eta_s - eta_p. For a start, K > 0 from 2 Delta/(a s + eta_p/alpha_p) = alpha_p
-    on, as eta_p follows alpha_p (derived).
+    The least K is eta_p/2 + eta_s - 1/(6a), at p = 1/(3a). At any p, K > 0 if alpha_p a s is
+    above 1/(2a) - 2 eta_s - eta_p. At a given start, K > 0 if alpha_p is larger than
+    2 Delta/(a s + eta_p/alpha_p). This bound does not depend on alpha_p, since eta_p is
+    proportional to alpha_p (derived).
     """
-    params, a, told = case.params, case.a, case.told
+    params, a, settings = case.params, case.a, case.told
     p, needed = 1 / (3 * a), 1 / (2 * a) - 2 * params.eta_s - params.eta_p
     least = theory.alignment_margin(p, p**2 / params.alpha_p, params)
-    found = {"least_K": least, "at_p": p, "always": bool(least >= 0 and case.edge < math.inf)}
-    found["s_from"] = max(0.0, needed / (a * params.alpha_p))
+    result = {"least_K": least, "at_p": p, "always": bool(least >= 0 and case.edge < math.inf)}
+    result["s_from"] = max(0.0, needed / (a * params.alpha_p))
     ratio = params.eta_p / params.eta_s if params.eta_s > 0 else 1.0
-    found["eta_from"] = 1 / (6 * a) / (1 + ratio / 2)
-    found["predictor_lr_from"] = None
-    if told["p0"] is not None:
+    result["eta_from"] = 1 / (6 * a) / (1 + ratio / 2)
+    result["predictor_lr_from"] = None
+    if settings["p0"] is not None:
         p0, s0 = given(case)
         alpha_p = 2 * fields.growth(p0, params) / (a * s0 + params.eta_p / params.alpha_p)
-        found["predictor_lr_from"] = max(0.0, alpha_p * told["lr"])
-    return found
+        result["predictor_lr_from"] = max(0.0, alpha_p * settings["lr"])
+    return result
 
 
 def _phase(params):
-    """The command that draws this plane."""
+    """The `lindyn.phase` command that draws the (p, s) plane of these parameters."""
     flags = {"wd-p": params.eta_p, "wd-s": params.eta_s}
     if params.eta_p == params.eta_s:
         flags = {"wd": params.eta_s}
@@ -164,17 +182,17 @@ def _phase(params):
 
 
 def _beyond(case):
-    """What the theory does not cover, or takes for granted."""
-    told = case.told
+    """Sentences on what the theory does not cover, and on what it assumes."""
+    settings = case.told
     yield from hyperparameters.beyond(case.told)
-    if told["dim"] > DIM or told["inputs"] > INPUTS:
-        modes = min(told["dim"], DIM)
-        yield f"{modes} modes stand for {told['dim']}, and at most {INPUTS} inputs"
-    if case.trained and case.squared and not told["symmetric"]:
+    if settings["dim"] > DIM or settings["inputs"] > INPUTS:
+        modes = min(settings["dim"], DIM)
+        yield f"{modes} modes stand for {settings['dim']}, and at most {INPUTS} inputs"
+    if case.trained and case.squared and not settings["symmetric"]:
         yield "Wp may lose its symmetry, which (11)-(12) count on (--symmetric keeps it)"
-    if told["predictor"] in POWERS:
+    if settings["predictor"] in POWERS:
         yield "F is divided by its largest eigenvalue or norm: s and eps are in that unit"
-    if not told["stop_gradient"] and told["target"] == "ema":
+    if not settings["stop_gradient"] and settings["target"] == "ema":
         yield "no gradient reaches an EMA target: Theorem 2 is of --target none"
 
 

@@ -1,4 +1,4 @@
-"""Will it collapse? A trainer's settings, read in the theory's units and answered."""
+"""The command `python -m lindyn.predict`: its flags, their limits, and its printed answer."""
 
 import dataclasses
 import functools
@@ -23,52 +23,53 @@ CLOSED_FORMS = ("directpred", "directset", "directcopy", "optimal")
 class Config:
     """Says whether BYOL, SimSiam or DirectPred collapses with these settings, and why.
 
-    It is the theory of linear networks that answers, with the loss and the steps of the
-    trainer. A mode is an eigenvalue p of the predictor with the variance s of the features
-    along the same eigenvector; those that usual starts leave are counted. It needs no data.
+    The answer comes from the theory of linear networks, with the loss and the steps of the
+    trainer; it needs no data. A mode is an eigenvalue p of the predictor with the variance s
+    of the features along the same eigenvector. Modes that survive from usual initial weights
+    are counted.
     """
 
     optimiser: Literal["sgd", "adam", "lars"] = "sgd"  # adam --decay decoupled is AdamW
-    lr: float = 0.03  # of encoder and projector
-    predictor_lr: float | None = None  # default: lr
-    momentum: float = 0.9  # of adam its first beta; the second is 0.999
+    lr: float = 0.03  # learning rate of encoder and projector
+    predictor_lr: float | None = None  # learning rate of the predictor; default: lr
+    momentum: float = 0.9  # for adam, its first beta; the second is 0.999
     nesterov: bool = False
-    wd: Decay = 4e-4  # weight decay, as the optimiser is told
-    wd_p: float | None = None  # of the predictor, if it differs
-    wd_s: float | None = None  # of encoder and projector, if it differs
+    wd: Decay = 4e-4  # weight decay, as passed to the optimiser
+    wd_p: float | None = None  # weight decay of the predictor, if it differs
+    wd_s: float | None = None  # weight decay of encoder and projector, if it differs
     decay: Literal["coupled", "decoupled"] = "coupled"
-    """coupled: part of the gradient, as PyTorch's SGD; decoupled: lr wd a step, as AdamW."""
-    ema: float = 0.996  # what the target keeps of itself at each step
-    target: Literal["ema", "none"] = "ema"  # none: the online network itself, as SimSiam
+    """coupled: part of the gradient, as in PyTorch's SGD. decoupled: lr wd a step, as AdamW."""
+    ema: float = 0.996  # fraction of the target that each step keeps
+    target: Literal["ema", "none"] = "ema"  # none: the online network, as in SimSiam
     target_start: Literal["independent", "copy", "zero"] = "independent"
-    """Of --target ema: tau starts at 1 for a copy of the online network, else at 0."""
-    loss: Literal["cosine", "l2"] = "cosine"  # -2 cos, or |.|^2/2
+    """With --target ema: tau starts at 1 for a copy of the online network, else at 0."""
+    loss: Literal["cosine", "l2"] = "cosine"  # cosine: -2 cos. l2: |.|^2/2
     both_directions: bool = True  # each view predicts the other
     stop_gradient: bool = True
     predictor: Literal[
         "linear", "two-layer", "none", "directpred", "directset", "directcopy", "optimal"
     ] = "linear"
     symmetric: bool = False  # Wp is kept symmetric
-    a: float = 0.5  # of --predictor directset, p = max(s - c, 0)^a + eps
-    eps: float = 0.1  # of a predictor in closed form
-    c: float = 0.0  # of directpred and directset
-    rho: float = 0.3  # of the running F of a predictor in closed form
-    sigma2: float = 0.3  # variance that views add to inputs of variance 1: a guess
-    dim: int = 8  # outputs that are compared; 16 stand for more
-    inputs: int = 16  # of the layer that makes them; 32 stand for more
-    batch: int = 128
-    steps: int = 5000  # of the run
+    a: float = 0.5  # for --predictor directset: p = max(s - c, 0)^a + eps
+    eps: float = 0.1  # for a predictor in closed form
+    c: float = 0.0  # for directpred and directset
+    rho: float = 0.3  # weight of the past in the running F of a closed form
+    sigma2: float = 0.3  # variance that views add to inputs of variance 1; 0.3 is a guess
+    dim: int = 8  # outputs that the loss compares; more than 16 are simulated by 16
+    inputs: int = 16  # inputs of that layer; more than 32 are simulated by 32
+    batch: int = 128  # examples per step
+    steps: int = 5000  # training steps of the run
     p0: float | None = None
-    """Of --loss l2: start of a mode, whose own fate is then the answer."""
-    s0: float | None = None  # default: p0^2/alpha_p
+    """With --loss l2: initial p of one mode, whose fate is then the verdict."""
+    s0: float | None = None  # initial s of that mode; default: p0^2/alpha_p
     run: pathlib.Path | None = None
-    """A run folder of lindyn train, or its config.json: other flags change its settings."""
+    """A run folder of lindyn train, or its config.json; other flags override its settings."""
     json: bool = False  # print one JSON object instead of the table
     fail_on_collapse: bool = False
-    """Exit with 1 if it diverges, if noise rules it, or if less than half of the modes live."""
+    """Exit with 1 if training diverges, noise rules it, or less than half of the modes live."""
 
 
-LIMITS = {  # flag: least, most, whether the least is excluded
+LIMITS = {  # flag: minimum, maximum, whether the minimum is excluded
     "lr": (1e-12, 1e4, False),
     "predictor-lr": (1e-12, 1e4, False),
     "momentum": (0, 0.9999, False),
@@ -88,7 +89,7 @@ LIMITS = {  # flag: least, most, whether the least is excluded
     "s0": (0, 1e6, True),
     "steps": (1, 100_000, False),
 }
-FIXED = {  # what the theory does not know, unless a run says otherwise
+FIXED = {  # settings without a flag; a run's config.json overrides them
     "method": "byol",
     "normalisation": "spectral",
     "schedule": "constant",
@@ -112,32 +113,37 @@ def _begin(argv, config):
 
 
 def predict(config: Config, recorded: Mapping[str, Any]) -> int:
-    """Check, answer and print; 1 for a collapse, if so asked."""
+    """Checks the flags, and prints the verdict and its reasons, as a table or as JSON.
+
+    `recorded` holds the settings that have no flag: `FIXED`, or a run's config.json. Returns
+    the exit code, which is 1 for a collapse with --fail-on-collapse. Raises `UsageError` for
+    flags that are out of range or contradict each other.
+    """
     from lindyn.predict import analysis, scenario as cases, wording
 
     _check(config)
     command.start()
     case = cases.Scenario.of({**recorded, **dataclasses.asdict(config)})
-    found = analysis.answer(case)
-    found["why"] = wording.why(case, found)
-    found["suggestions"] = [wording.change(case, each) for each in found["suggestions"]]
+    answer = analysis.answer(case)
+    answer["why"] = wording.why(case, answer)
+    answer["suggestions"] = [wording.change(case, each) for each in answer["suggestions"]]
     if config.json:
         about = {
             "version": f"lindyn {version('lindyn')}",
             "settings": dataclasses.asdict(config),
         }
-        print(command.as_json({**about, **found}))
+        print(command.as_json({**about, **answer}))
     else:
-        _tell(found, wording.rows(case, found))
-    failed = config.fail_on_collapse and analysis.fails(found)
+        _print(answer, wording.rows(case, answer))
+    failed = config.fail_on_collapse and analysis.fails(answer)
     return command.FAILED if failed else command.DONE
 
 
 def _recorded(path):
-    """A run's config.json, which is there before anything is recorded."""
+    """The settings in a run's config.json, which training writes before its first record."""
     file = path if path.suffix == ".json" else path / "config.json"
     recorded = reading.content(file.parent, file.name)
-    recorded = {"nesterov": False, **recorded}  # as runs before there was a choice
+    recorded = {"nesterov": False, **recorded}  # older runs had no choice and lack it
     needed = [*FIXED, *_shared(), "alpha_p"]
     missing = [name for name in needed if name not in recorded]
     if missing:
@@ -147,27 +153,30 @@ def _recorded(path):
             raise UsageError(f"--run {path}: {name} is {recorded[name]!r}, which is no number")
     if recorded["method"] != "byol":
         raise UsageError(
-            f"--run {path}: SimCLR has negative pairs; the theory is of runs without"
+            f"--run {path}: SimCLR has negative pairs; the theory covers runs without"
         )
     return recorded
 
 
 def _shared():
-    """Settings by the same name in config.json. Its sigma2 is that of made-up data."""
+    """Names of the flags that config.json also has, with the same meaning.
+
+    Its sigma2 is not among them, since it describes synthetic data.
+    """
     mine = ("predictor_lr", "sigma2", "inputs", "p0", "s0", "steps", "run", "json")
     names = [field.name for field in dataclasses.fields(Config)]
     return [name for name in names if name not in (*mine, "fail_on_collapse")]
 
 
 def _flags(recorded):
-    """A run's settings as the flags that they would be."""
-    given = {name: recorded[name] for name in _shared()}
-    given["predictor_lr"] = recorded["alpha_p"] * recorded["lr"]
+    """The settings of a run, as flags of this command."""
+    settings = {name: recorded[name] for name in _shared()}
+    settings["predictor_lr"] = recorded["alpha_p"] * recorded["lr"]
     linear = recorded.get("data") == "gaussian"
     if linear:
-        given["sigma2"] = recorded["sigma2"]
-    given["inputs"] = recorded["inputs" if linear else "hidden"]
-    for name, value in given.items():
+        settings["sigma2"] = recorded["sigma2"]
+    settings["inputs"] = recorded["inputs" if linear else "hidden"]
+    for name, value in settings.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             yield f"--{flag}" if value else f"--no-{flag}"
@@ -190,20 +199,20 @@ def _check(config):
         raise UsageError("--nesterov: only with --optimiser sgd and a --momentum")
     if config.p0 is not None and config.loss == "cosine":
         raise UsageError(
-            "--p0: modes of a cosine compete, and none has a fate of its own; --loss l2"
+            "--p0: modes of a cosine compete, and none has its own fate; use --loss l2"
         )
     if config.s0 is not None and config.p0 is None:
-        raise UsageError("--s0: say where p starts with --p0")
+        raise UsageError("--s0: set the initial p with --p0")
     if config.p0 == 0 and config.s0 is None:
-        raise UsageError("--p0 0: say where s starts with --s0")
+        raise UsageError("--p0 0: set the initial s with --s0")
     alike = not config.stop_gradient and config.target == "none"
     if config.p0 is not None and (alike or kind not in ("linear", "two-layer")):
         raise UsageError(
-            "--p0: only a trained predictor with a stop-gradient has a say in fates"
+            "--p0: needs a trained predictor (linear or two-layer) and a stop-gradient"
         )
 
 
-def _tell(found, rows):
+def _print(answer, rows):
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -213,13 +222,13 @@ def _tell(found, rows):
         shown = "" if value is None else f"{value:.4g}".replace("nan", "?")
         table.add_row(name, shown, meaning)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    tell = functools.partial(console.print, soft_wrap=True, markup=False)
-    tell(f"{found['verdict']}: {found['why']}")
+    line = functools.partial(console.print, soft_wrap=True, markup=False)
+    line(f"{answer['verdict']}: {answer['why']}")
     console.print(table)
-    for change in found["suggestions"]:
-        tell(f"what to change: {' '.join(change['flags'])} ({change['why']})")
-    for line in found["beyond"]:
-        tell(f"beyond the theory: {line}")
-    tell(f"assumed: {found['assumed']}")
-    if found["phase"]:
-        tell(f"to see it: {found['phase']}")
+    for change in answer["suggestions"]:
+        line(f"what to change: {' '.join(change['flags'])} ({change['why']})")
+    for limit in answer["beyond"]:
+        line(f"beyond the theory: {limit}")
+    line(f"assumed: {answer['assumed']}")
+    if answer["phase"]:
+        line(f"to see it: {answer['phase']}")

@@ -1,11 +1,12 @@
-"""Linear networks as a trainer would train them, many at once.
+"""Trains many small linear networks at once, with a trainer's optimiser and batch noise.
 
-W and Wp start as PyTorch's layers do, and an optimiser steps down `fields.full`, or down
-`fields.cosine_sampled`, or their SimSiam forms. The squared loss of a batch depends on its
-second moments alone, which are drawn from their Wishart distribution: so weights have the law
-that training gives them. A cosine needs the samples of a batch. A batch of more than `POINTS`
-is replaced by so many samples with the same second moments: only moments of higher order are
-then noisier than training has them.
+W and Wp are initialised as PyTorch's layers are. The optimiser takes steps of `fields.full`,
+or for the cosine loss of `fields.cosine_sampled`, or of their SimSiam forms. The squared loss
+of a batch depends on the batch only through its second moments. These are sampled from their
+Wishart distribution, so that the weights have the distribution that training gives them. The
+cosine loss needs the samples of a batch. A batch of more than `POINTS` samples is replaced by
+`POINTS` samples with the same second moments; only moments of higher order are then noisier
+than in training.
 """
 
 from functools import partial
@@ -22,50 +23,53 @@ from lindyn.theory.states import Data, Full, Online, Params, Views
 from lindyn.theory.steps import Optimiser, State
 
 
-LARGEST = 1e100  # weight, beyond which a network has diverged
-BATCHES = 256  # that are drawn for each start, and then seen again
-POINTS = 128  # samples that stand for a larger batch under a cosine
+LARGEST = 1e100  # a network with a larger |weight| has diverged
+BATCHES = 256  # batches sampled for each start; a longer run repeats them
+POINTS = 128  # samples that replace a larger batch, with the cosine loss
 
 
 class Shape(NamedTuple):
-    """What a program is compiled for."""
+    """Static settings. Each combination of them compiles a program of its own."""
 
     dim: int  # d, outputs of W
     inputs: int  # n1
     cosine: bool
-    moving: bool  # an EMA, else Wa = W
-    start: str  # of the target: independent, copy, zero
+    moving: bool  # whether the target is an EMA; else Wa = W
+    start: str  # initial target: independent, copy or zero
     both_directions: bool
     symmetric: bool  # Wp <- (Wp + Wp^T)/2 after each step
     predictor: str  # linear, none, or a closed form by its name in `predictors`
-    normalisation: str  # of directpred
+    normalisation: str  # for directpred: paper or spectral
 
 
 class Hyperparameters(NamedTuple):
-    """Numbers of one setting, or arrays of many."""
+    """The numbers of one setting, or arrays with an axis of settings."""
 
     params: Params
     optimiser: Optimiser
-    rule: dict[str, Any]  # a, eps and c of a closed form, and its rho
+    rule: dict[str, Any]  # a, eps, c and rho of a closed-form predictor
 
 
 class Outcome(NamedTuple):
-    """Of networks after their last step; leading axes are starts and settings."""
+    """Networks after their last step. Leading axes are starts and settings."""
 
-    s: Float[np.ndarray, "*networks d"]  # eigenvalues of W W^T, rising; NaN if it diverged
-    s0: Float[np.ndarray, "*networks"]  # the largest of them at the start
+    s: Float[np.ndarray, "*networks d"]  # ascending eigenvalues of W W^T; NaN if it diverged
+    s0: Float[np.ndarray, "*networks"]  # the largest eigenvalue of W W^T at the start
     agreement: Float[np.ndarray, "*networks"]
-    """Correlation of prediction and target over all data, in parts of 1/(1 + sigma2); NaN
-    where one of them is nothing."""
+    """Correlation of prediction and target over all data, divided by its largest possible
+    value 1/(1 + sigma2); NaN where one of the two is zero."""
 
     @property
     def diverged(self) -> Bool[np.ndarray, "*networks"]:
+        """Whether a network has diverged."""
         return np.asarray(~np.isfinite(self.s).all(-1))
 
     def rank(self, cosine: bool) -> np.ndarray:
-        """Modes with more than `spectra.FLAT` of the largest s; for (1), of that at first too.
+        """The number of modes whose s is above `spectra.FLAT` times a reference.
 
-        A cosine leaves the scale free, and (1) does not: there all modes may have died.
+        With the cosine loss the scale of s is free, and the reference is the largest s. With
+        the squared loss (1) all modes may have died, and the reference is the larger one of
+        the largest s and the largest s at the start.
         """
         largest = self.s[..., -1] if cosine else np.maximum(self.s[..., -1], self.s0)
         return np.sum(self.s > spectra.FLAT * largest[..., None], axis=-1)
@@ -81,9 +85,11 @@ def train(
     starts: int = 8,
     seed: int = 0,
 ) -> Outcome:
-    """`starts` networks after `count` steps of each setting; (starts, settings) or (starts,).
+    """Trains `starts` networks with each setting, for `count` steps.
 
-    All settings see the same starts and batches.
+    The leading axes of the outcome are (starts, settings), or (starts,) if all numbers in
+    `settings` are scalars. All settings share the initial weights and the batches, which have
+    `batch` examples each.
     """
     many = max(np.ndim(x) for x in jax.tree.leaves(settings)) > 0
     wide = jax.tree.map(lambda x: np.atleast_1d(np.asarray(x, float)), settings)
@@ -94,17 +100,19 @@ def train(
     y0 = stacked([_weights(rng, shape) for rng in draws])
     data = stacked([_batches(rng, shape, batch, sigma2) for rng in draws])
     y = jax.tree.map(np.asarray, _train(shape, y0, data, wide, count))
-    fine = (np.abs(y.W) < LARGEST).all((-2, -1), keepdims=True)
-    s = np.where(fine[..., 0], spectrum(np.where(fine, y.W, 0)), np.nan)
+    bounded = (np.abs(y.W) < LARGEST).all((-2, -1), keepdims=True)
+    s = np.where(bounded[..., 0], spectrum(np.where(bounded, y.W, 0)), np.nan)
     s0 = np.broadcast_to(spectrum(y0.W)[:, None, -1], s.shape[:2])
-    found = Outcome(s, s0, agreement(y.W, y.Wp, y.Wa if shape.moving else y.W))
-    return found if many else Outcome(*(x[:, 0] for x in found))
+    outcome = Outcome(s, s0, agreement(y.W, y.Wp, y.Wa if shape.moving else y.W))
+    return outcome if many else Outcome(*(x[:, 0] for x in outcome))
 
 
 class Network(NamedTuple):
+    """One network during training."""
+
     state: State
-    F: Float[Array, "d d"]  # running estimates, for a predictor in closed form
-    cross: Float[Array, "d d"]
+    F: Float[Array, "d d"]  # running average of E[f f^T], for a predictor in closed form
+    cross: Float[Array, "d d"]  # running average of E[f_a f^T]
 
 
 @partial(jax.jit, static_argnames="shape")
@@ -114,14 +122,14 @@ def _train(shape, y0, data, settings, count):
     advance = jax.vmap(advance, (0, 0, None, None))
 
     def body(i, networks):
-        here = jax.tree.map(lambda x: x[:, i % BATCHES], data)
-        return advance(networks, here, settings, i)
+        batch = jax.tree.map(lambda x: x[:, i % BATCHES], data)
+        return advance(networks, batch, settings, i)
 
     return jax.lax.fori_loop(0, count, body, networks).state.y
 
 
 def _weights(rng, shape):
-    """As PyTorch's layers start: uniform within 1/sqrt(inputs)."""
+    """Initial weights, as of PyTorch's layers: uniform within 1/sqrt(number of inputs)."""
     d, n = shape.dim, shape.inputs
     draw = lambda *sizes: rng.uniform(-1, 1, sizes) / np.sqrt(sizes[1])
     W, Wp, other = (jnp.asarray(draw(*sizes)) for sizes in ((d, n), (d, d), (d, n)))
@@ -136,7 +144,7 @@ def _start(y0, setting):
 
 
 def _batches(rng, shape, batch, sigma2):
-    """X and X' as batches estimate them, and for a cosine their samples."""
+    """X and X' as estimated by `BATCHES` batches, and for the cosine loss the samples."""
     columns = _columns(rng, shape, batch) / np.sqrt(batch)
     mean = np.sqrt((2 + sigma2) / 2) * columns[:, : shape.inputs]
     half = np.sqrt(sigma2 / 2) * columns[:, shape.inputs :]
@@ -153,10 +161,12 @@ def _batches(rng, shape, batch, sigma2):
 
 
 def _columns(rng, shape, batch):
-    """Z of 2 n1 rows, with the Z Z^T that `batch` columns of standard normal numbers have.
+    """Matrices Z with 2 n1 rows, with Z Z^T as of B = `batch` standard normal columns.
 
-    It is L L^T with L lower triangular, normal below its diagonal and chi with B - i degrees
-    of freedom on it (Bartlett), or zero from column B on. `POINTS` columns are made to have it.
+    For the squared loss Z = L is lower triangular, with standard normal numbers below its
+    diagonal, chi variables with B - i degrees of freedom on it, and zeros from column B on:
+    L L^T has the distribution of Z Z^T (Bartlett). For the cosine loss Z has B columns, or if
+    B > `POINTS`, `POINTS` columns that are transformed so that Z Z^T = L L^T.
     """
     n = shape.inputs
     if shape.cosine and batch <= POINTS:
@@ -173,7 +183,7 @@ def _columns(rng, shape, batch):
 
 
 def _advance(shape, network, batch, setting, index):
-    """One step of one network; `index` is how many came before."""
+    """One step of one network. `index` is the number of earlier steps."""
     params, y, (data, views) = setting.params, network.state.y, batch
     args = params, views if shape.cosine else data
     state = steps.step(_field(shape), network.state, args, setting.optimiser)
@@ -193,8 +203,8 @@ def _advance(shape, network, batch, setting, index):
 def _rule(shape, setting):
     if shape.predictor == "none":
         return lambda F, cross: jnp.eye(shape.dim)
-    told = {name: value for name, value in setting.rule.items() if name != "rho"}
-    return predictors.of_moments(shape.predictor, normalisation=shape.normalisation, **told)
+    numbers = {name: value for name, value in setting.rule.items() if name != "rho"}
+    return predictors.of_moments(shape.predictor, normalisation=shape.normalisation, **numbers)
 
 
 def _field(shape):
@@ -208,15 +218,18 @@ def agreement(
     Wp: Float[np.ndarray, "*networks d d"],
     Wa: Float[np.ndarray, "*networks d n1"],
 ) -> Float[np.ndarray, "*networks"]:
-    """<Wp W, Wa>/(|Wp W| |Wa|), as `Outcome` has it."""
+    """<Wp W, Wa>/(|Wp W| |Wa|), the field `agreement` of `Outcome`.
+
+    NaN where the denominator is zero or not finite.
+    """
     size = lambda x: np.linalg.norm(x, axis=(-2, -1))
     with np.errstate(all="ignore"):
         prediction = Wp @ W
         lengths = size(prediction) * size(Wa)
-        found = np.sum(prediction * Wa, axis=(-2, -1)) / lengths
-    return np.where(np.isfinite(lengths) & (lengths > 0), found, np.nan)
+        cosine = np.sum(prediction * Wa, axis=(-2, -1)) / lengths
+    return np.where(np.isfinite(lengths) & (lengths > 0), cosine, np.nan)
 
 
 def spectrum(W: Float[np.ndarray, "*networks d n1"]) -> Float[np.ndarray, "*networks d"]:
-    """Eigenvalues of W W^T, rising."""
+    """Eigenvalues of W W^T, ascending."""
     return np.linalg.eigvalsh(W @ np.swapaxes(W, -1, -2))

@@ -1,6 +1,7 @@
-"""What becomes of the modes of a case under the flow (11)-(13) of the squared loss.
+"""Fates of modes under the flow (11)-(13) of the squared loss. Read `scenario` first.
 
-A mode is an eigenvalue p of Wp with the s of F. Its target starts at tau = 0 or 1.
+A mode is an eigenvalue p of Wp with the eigenvalue s of F on the same eigenvector. Its target
+starts at tau = 0 or 1.
 """
 
 import math
@@ -17,13 +18,16 @@ from lindyn.theory.basins import COLLAPSES, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes
 
 
-NEAR = 0.1  # usual starts have p above this part of p* = 1/a
-SIDE, LINE = 22, 500  # of the box of starts, and along p; 512 solves are one program
-STEPS = 4000  # of a solve; few take more than 1000
+NEAR = 0.1  # usual starts have p above this fraction of p* = 1/a
+SIDE, LINE = 22, 500  # points a side of the box, and along p; up to 512 solves share a program
+STEPS = 4000  # most steps of a solve; few need more than 1000
 
 
 def box(case: Scenario) -> dict[str, Any]:
-    """Shares of starts that die, by solves: of |p| <= p* = 1/a and s <= p*^2/alpha_p."""
+    """The shares of starts that collapse, in the box |p| <= p* = 1/a and s <= p*^2/alpha_p.
+
+    They come from solves on a grid. "usual_share" is that of starts with p above "usual_p".
+    """
     p, s = 1 / case.a, 1 / (case.a**2 * case.params.alpha_p)
     about = {"p": [-p, p], "s": [0.0, s], "tau": _tau(case), "usual_p": NEAR * p}
     if case.edge == math.inf:
@@ -42,7 +46,11 @@ def _share(code):
 
 
 def start(case: Scenario) -> dict[str, Any]:
-    """The fate of the mode that starts at p0 and s0, and the edge in p at this s."""
+    """The fate of the mode that starts at p0 and s0, and the nearest edge in p at this s.
+
+    "edge_p" is where the fate changes along p, found by solves on two nested lines. It is None
+    if the fate does not change. "away" is p0 minus the edge.
+    """
     p, s = given(case)
     low, high = min(-2 / case.a, 2 * p), max(2 / case.a, 2 * p)
     edge = None
@@ -59,12 +67,16 @@ def start(case: Scenario) -> dict[str, Any]:
             edge = float((low + high) / 2)
     code = COLLAPSES if case.edge == math.inf else int(solved([case], [p], [s])[0][0])
     away = None if edge is None else p - edge
-    told = {"p": p, "s": s, "tau": _tau(case), "fate": FATES[code]}
-    return {**told, "edge_p": edge, "away": away}
+    fate = {"p": p, "s": s, "tau": _tau(case), "fate": FATES[code]}
+    return {**fate, "edge_p": edge, "away": away}
 
 
 def escape(case: Scenario) -> dict[str, Any] | None:
-    """Steps until p is half of p+*: from the start, or from p+*/10 on the parabola."""
+    """The number of training steps until p is half of p+*.
+
+    The mode starts at p0 and s0 if they are given, else at p = p+*/10 on the parabola. None if
+    the mode does not survive, or if p is at least half of p+* at the start.
+    """
     if case.edge == math.inf:
         return None
     p, s = case.roots[1] / 10, case.roots[1] ** 2 / (100 * case.params.alpha_p)
@@ -78,18 +90,23 @@ def escape(case: Scenario) -> dict[str, Any] | None:
 
 
 def given(case: Scenario) -> tuple[float, float]:
-    """p0 and s0."""
+    """The initial p0 and s0 of the settings; s0 is p0^2/alpha_p if it is not set."""
     p, s = case.told["p0"], case.told["s0"]
     return p, p**2 / case.params.alpha_p if s is None else s
 
 
 def _tau(case):
-    """Where the target starts: only a copy of the encoder has something of its modes."""
+    """The initial tau: 1 if the target is W or a copy of W; else 0, since it shares no mode."""
     return 1.0 if case.told["target"] == "none" or case.told["target_start"] == "copy" else 0.0
 
 
 def solved(cases: list[Scenario], p: Any, s: Any, half: bool = False) -> tuple[Any, Any]:
-    """Fates, and when they are certain (or p is half of p*), of starts of one case or each."""
+    """The fates of modes that start at p and s, as integers of `basins`, and times.
+
+    `cases` has one scenario for all starts, or one for each. All have the target of the first
+    one. The times are those at which the fates become certain; with `half`, those at which p
+    is half of p*.
+    """
     p, s = np.asarray(p, float), np.asarray(s, float)
     moving = cases[0].told["target"] == "ema"
     y0 = fates.start(p, s, _tau(cases[0]) if moving else None)
@@ -97,8 +114,8 @@ def solved(cases: list[Scenario], p: Any, s: Any, half: bool = False) -> tuple[A
     params = jax.tree.map(wide, *(case.params for case in cases))
     goal = fates.goals(params)
     args = (params, (goal, np.full(p.shape, float(half))))
-    how = {"event": _stop, "atol": 1e-14, "max_steps": STEPS, "quick": True}
-    ends = ensemble.final(fates.flow, y0, args, 1e6, **how)
+    options = {"event": _stop, "atol": 1e-14, "max_steps": STEPS, "quick": True}
+    ends = ensemble.final(fates.flow, y0, args, 1e6, **options)
     lives, dies = _verdicts(ends.y, params, goal)
     lives |= np.asarray(half & (ends.y.p >= goal.p / 2))
     return np.select([lives, dies], [SURVIVES, COLLAPSES], UNDECIDED), ends.t
@@ -111,9 +128,9 @@ def _stop(t, y, args):
 
 
 def _climbs(y, params, goal):
-    """p, and a target that moves, are at the goal, and s on a slow way up to it.
+    """Whether p, and a target that moves, are near the goal while s still grows slowly.
 
-    With eta_p > eta_s the goal is above the parabola: p*^2/alpha_p <= s <= s*.
+    With eta_p > eta_s the goal is above the parabola, and s is between p*^2/alpha_p and s*.
     """
     part = (1 - goal.edge / goal.p) / 4
     there = (jnp.abs(y.p / goal.p - 1) < part) & (y.s >= goal.p**2 / params.alpha_p)

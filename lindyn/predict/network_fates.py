@@ -1,7 +1,7 @@
-"""What becomes of linear networks that are trained with a case's settings, by their theory.
+"""Fates of linear networks that are trained with a scenario's settings.
 
-`population` takes them through as many steps as the run has, from usual starts and with the
-noise of its batches. What is said here is a count over those starts.
+Read `linear_networks` first: it trains the networks for as many steps as the run has, from
+usual initial weights and with the noise of its batches. This module counts over these starts.
 """
 
 import dataclasses
@@ -19,27 +19,28 @@ from lindyn.theory.steps import LARS, Adam, decay_limit
 
 
 LOSES, DIVERGES, NOISE = "loses modes", "diverges", "is ruled by noise"
-DIM, INPUTS = 16, 32  # that are enough for a share of modes; larger networks are taken as these
-STARTS = 8
-LADDER, ENOUGH = (-4, 9), 500  # of rates in quarters of a decade, and the steps of each
-MOST_LOST = 0.1  # part of the modes, up to which it is not said that modes are lost
+DIM, INPUTS = 16, 32  # largest sizes that are trained; enough for a share of modes
+STARTS = 8  # random initial weights
+LADDER, ENOUGH = (-4, 9), 500  # learning rates in quarters of a decade, and steps at each
+MOST_LOST = 0.1  # fraction of the modes that may die without the verdict `LOSES`
 RUNAWAY = 1e6  # growth of s that counts as divergence
-DOUBT = 0.5  # of the agreement, below which noise rules
+DOUBT = 0.5  # agreement below which noise rules
 
 
 class Trial(NamedTuple):
-    """Of one setting, from `STARTS` starts."""
+    """The result of training with one setting, from several starts."""
 
     steps: int
     modes: int
-    diverged: float  # share of the starts
-    rank: float  # the median
-    ranks: tuple[int, int]  # from the least to the most
-    agreement: float  # correlation of prediction and target, over what could be; median
-    memory: float  # steps in which decay takes weights down by e
+    diverged: float  # fraction of the starts that diverge
+    rank: float  # median number of modes that survive
+    ranks: tuple[int, int]  # smallest and largest number of modes that survive
+    agreement: float  # median correlation of prediction and target, over its maximum
+    memory: float  # steps in which weight decay shrinks weights by the factor e
 
     @property
     def kind(self) -> str:
+        """The verdict: a constant of this module, `DIES` or `LIVES`."""
         if self.diverged >= 0.5:
             return DIVERGES
         if self.rank == 0:
@@ -50,38 +51,40 @@ class Trial(NamedTuple):
 
 
 def trial(case: Scenario) -> Trial:
-    """Of all starts."""
+    """Trains one scenario from `STARTS` starts."""
     return _counted(case, _run(case, shaped(case), placed(case)))
 
 
 def trials(cases: Sequence[Scenario], starts: int = STARTS) -> list[Trial]:
-    """Of settings that share all but numbers: one program for all."""
-    found = _run(cases[0], shaped(cases[0]), _together(cases), starts=starts)
-    each = [Outcome(*(x[:, i] for x in found)) for i in range(len(cases))]
-    return [_counted(case, outcome) for case, outcome in zip(cases, each, strict=True)]
+    """Trains scenarios that differ in numbers only, in one compiled program."""
+    together = _run(cases[0], shaped(cases[0]), _together(cases), starts=starts)
+    outcomes = [Outcome(*(x[:, i] for x in together)) for i in range(len(cases))]
+    return [_counted(case, outcome) for case, outcome in zip(cases, outcomes, strict=True)]
 
 
 def kinds(cases: Sequence[Scenario]) -> list[str]:
-    """What `trials` comes to."""
+    """The verdicts of `trials`."""
     return [each.kind for each in trials(cases)]
 
 
 def diverging_rate(case: Scenario) -> float | None:
-    """The least --lr, all else the same, at which most starts diverge early; None without one.
+    """The smallest --lr at which at least half of the starts diverge early; None without one.
 
-    The squared loss by trials, in steps of a quarter of a decade. A cosine's gradient holds
-    weights up however long a step is, and only decay can overshoot: at `steps.decay_limit`.
+    The other settings stay the same. For the squared loss networks are trained at rates a
+    quarter of a decade apart. With the cosine loss the gradient keeps weights from vanishing
+    at any step size, and only weight decay can overshoot: at `steps.decay_limit`. None for
+    optimisers other than SGD.
     """
-    told = case.told
-    if told["optimiser"] != "sgd":
+    settings = case.told
+    if settings["optimiser"] != "sgd":
         return None
-    if told["loss"] == "cosine":
+    if settings["loss"] == "cosine":
         limit = float(decay_limit(case.params, case.sgd)) / case.kappa
         return limit if math.isfinite(limit) else None
-    rates = told["lr"] * 10.0 ** (np.arange(*LADDER) / 4)
-    cases = [case.but(lr=lr, predictor_lr=told["alpha_p"] * lr) for lr in rates]
-    found = _run(case, shaped(case), _together(cases), count=min(told["steps"], ENOUGH))
-    most = _lost(found).mean(0) >= 0.5
+    rates = settings["lr"] * 10.0 ** (np.arange(*LADDER) / 4)
+    cases = [case.but(lr=lr, predictor_lr=settings["alpha_p"] * lr) for lr in rates]
+    outcome = _run(case, shaped(case), _together(cases), count=min(settings["steps"], ENOUGH))
+    most = _diverged(outcome).mean(0) >= 0.5
     return float(rates[np.argmax(most)]) if most.any() else None
 
 
@@ -90,25 +93,28 @@ def _together(cases):
 
 
 def _run(case, shape, setting, count=None, starts=STARTS):
-    told = case.told
+    settings = case.told
     return linear_networks.train(
         shape,
         setting,
-        count or told["steps"],
-        batch=told["batch"],
-        sigma2=told["sigma2"],
+        count or settings["steps"],
+        batch=settings["batch"],
+        sigma2=settings["sigma2"],
         starts=starts,
     )
 
 
-def _lost(outcome):
+def _diverged(outcome):
     with np.errstate(invalid="ignore"):
         return outcome.diverged | (outcome.s[..., -1] > RUNAWAY * outcome.s0)
 
 
 def counted(found: Outcome, steps: int, memory: float, cosine: bool) -> Trial:
-    """What has become of these networks, trained or made up."""
-    diverged = _lost(found)
+    """The trial of networks with this outcome, which may come from training or be constructed.
+
+    `steps` and `memory` are fields of the trial; `cosine` is the argument of `Outcome.rank`.
+    """
+    diverged = _diverged(found)
     rank = found.rank(cosine)[~diverged]
     middle = lambda x: float(np.median(x)) if len(x) else math.nan
     return Trial(
@@ -122,40 +128,46 @@ def counted(found: Outcome, steps: int, memory: float, cosine: bool) -> Trial:
     )
 
 
-def _counted(case, found):
-    return counted(found, case.told["steps"], case.memory, not case.squared)
+def _counted(case, outcome):
+    return counted(outcome, case.told["steps"], case.memory, not case.squared)
 
 
 def shaped(case: Scenario) -> Shape:
-    told = case.told
+    """The static settings of a scenario, with at most `DIM` outputs and `INPUTS` inputs."""
+    settings = case.told
     return Shape(
-        dim=min(told["dim"], DIM),
-        inputs=min(told["inputs"], INPUTS),
-        cosine=told["loss"] == "cosine",
-        moving=told["target"] == "ema",
-        start=told["target_start"],
-        both_directions=told["both_directions"],
-        symmetric=told["symmetric"],
-        predictor="linear" if told["predictor"] in TRAINED else told["predictor"],
-        normalisation=told["normalisation"],
+        dim=min(settings["dim"], DIM),
+        inputs=min(settings["inputs"], INPUTS),
+        cosine=settings["loss"] == "cosine",
+        moving=settings["target"] == "ema",
+        start=settings["target_start"],
+        both_directions=settings["both_directions"],
+        symmetric=settings["symmetric"],
+        predictor="linear" if settings["predictor"] in TRAINED else settings["predictor"],
+        normalisation=settings["normalisation"],
     )
 
 
 def placed(case: Scenario) -> Hyperparameters:
-    """Of SGD, in the units of the case. Adam and LARS do not see the scale of a gradient."""
-    told, params = case.told, case.params
-    rule = {name: told[name] for name in ("a", "eps", "c", "rho")}
-    decoupled = told["decay"] == "decoupled"
-    if told["optimiser"] == "sgd":
+    """The numbers of a scenario: parameters, optimiser, and rule of a closed-form predictor.
+
+    For SGD they are in the units of the scenario. Adam and LARS do not depend on the scale of
+    the gradient: they keep the trainer's learning rate, to which EMA and decays are rescaled.
+    """
+    settings, params = case.told, case.params
+    rule = {name: settings[name] for name in ("a", "eps", "c", "rho")}
+    decoupled = settings["decay"] == "decoupled"
+    if settings["optimiser"] == "sgd":
         return Hyperparameters(params, case.sgd, rule)
-    of = {"adam": Adam, "lars": LARS}[told["optimiser"]]
-    optimiser = of(rate=told["lr"], momentum=told["momentum"], decoupled=decoupled)
-    decay = 1 / (case.kappa if not decoupled else optimiser.time / told["lr"])
-    wd_s, wd_p = (told["wd"] if told[key] is None else told[key] for key in ("wd_s", "wd_p"))
-    free = dataclasses.replace(
+    kind = {"adam": Adam, "lars": LARS}[settings["optimiser"]]
+    optimiser = kind(rate=settings["lr"], momentum=settings["momentum"], decoupled=decoupled)
+    decay = 1 / (case.kappa if not decoupled else optimiser.time / settings["lr"])
+    own = (settings[key] for key in ("wd_s", "wd_p"))
+    wd_s, wd_p = (settings["wd"] if wd is None else wd for wd in own)
+    rescaled = dataclasses.replace(
         params,
-        beta=(1 - told["ema"]) / optimiser.time,
+        beta=(1 - settings["ema"]) / optimiser.time,
         eta_s=decay * wd_s,
         eta_p=decay * params.alpha_p * wd_p,
     )
-    return Hyperparameters(free, optimiser, rule)
+    return Hyperparameters(rescaled, optimiser, rule)

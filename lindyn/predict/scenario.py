@@ -1,7 +1,7 @@
-"""A trainer's settings in the theory's units.
+"""A trainer's settings, converted to the parameters of the theory.
 
-Throughout a = 1 + sigma2 and tau = 1, where the target ends; p-* <= p+*, the edge and the
-goal of a mode, are the roots of a p^2 - p + eta_s.
+Throughout a = 1 + sigma2, and tau = 1, to which the target comes to rest. p-* <= p+*, the edge
+of the basin of collapse and the goal of a mode, are the roots of a p^2 - p + eta_s.
 """
 
 import math
@@ -25,90 +25,102 @@ TRAINED = ("linear", "two-layer")
 
 
 class Scenario(NamedTuple):
-    """Settings, by the names of config.json and of the command's flags, as parameters."""
+    """A trainer's settings and the parameters of the theory that follow from them."""
 
-    told: Mapping[str, Any]
+    told: Mapping[str, Any]  # settings, by the names of config.json and of the flags
     params: Params
-    step: Numbers  # time of a step, in the units of `params`
-    kappa: Numbers
+    step: Numbers  # time of a training step, in the units of `params`
+    kappa: Numbers  # time in the units of `params` over time in those of `hyperparameters`
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Scenario":
-        """Numbers of `told` may be arrays, for what needs no verdict in words."""
+        """The scenario of these settings.
+
+        Numbers in `told` may be arrays of many settings. The properties that decide by the
+        size of a number, such as `edge` and `memory`, then cannot be used.
+        """
         rate = told["lr"] if told["predictor_lr"] is None else told["predictor_lr"]
         told = {**told, "alpha_p": rate / told["lr"]}
-        found = hyperparameters.units(told)
-        params, kappa = effective(found, Scales(excess=told["sigma2"]))
-        return cls(told, params, kappa * found.step, kappa)
+        units = hyperparameters.units(told)
+        params, kappa = effective(units, Scales(excess=told["sigma2"]))
+        return cls(told, params, kappa * units.step, kappa)
 
     def but(self, **changes: Any) -> "Scenario":
+        """The scenario with these changes of its settings."""
         return Scenario.of({**self.told, **changes})
 
     def each(self, count: int) -> list["Scenario"]:
-        """One case for each entry of its arrays of numbers, `count` of them."""
+        """The `count` scenarios of a scenario whose numbers are arrays of this length."""
         wide = {name: np.broadcast_to(x, (count,)).tolist() for name, x in self.told.items()}
         return [Scenario.of({name: x[i] for name, x in wide.items()}) for i in range(count)]
 
     @property
     def sgd(self) -> SGD:
-        """Steps down `fields`, at the rate of its units."""
-        told = self.told
+        """The trainer's SGD for `fields`, with its learning rate in the units of `params`."""
+        settings = self.told
         return SGD(
-            rate=self.kappa * told["lr"],
-            momentum=told["momentum"],
-            nesterov=told["nesterov"],
-            decoupled=told["decay"] == "decoupled",
+            rate=self.kappa * settings["lr"],
+            momentum=settings["momentum"],
+            nesterov=settings["nesterov"],
+            decoupled=settings["decay"] == "decoupled",
         )
 
     @property
     def a(self) -> float:
+        """1 + sigma2."""
         return 1 + self.params.sigma2
 
     @property
     def part(self) -> float:
-        """eta_s over the critical decay."""
+        """eta_s divided by the critical decay."""
         return self.params.eta_s / theory.critical_decay(self.params)
 
     @property
     def trained(self) -> bool:
+        """Whether the predictor is trained, and no gradient reaches the target."""
         return self.told["predictor"] in TRAINED and not self.through_target
 
     @property
     def through_target(self) -> bool:
-        """No gradient reaches a target that is an EMA, with or without a stop-gradient."""
+        """Whether a gradient reaches the target. It never reaches an EMA, whatever the flag."""
         return not self.told["stop_gradient"] and self.told["target"] == "none"
 
     @property
     def squared(self) -> bool:
-        """(11)-(13) are of this loss."""
+        """Whether the loss is the squared loss, for which (11)-(13) hold."""
         return self.told["loss"] == "l2"
 
     @property
     def memory(self) -> float:
-        """Steps in which decay takes weights down by e, unless steps hold them up."""
+        """Steps in which decay alone shrinks weights by a factor e; infinite without decay."""
         decay = self.params.eta_s * self.step
         return 1 / decay if decay > 0 else math.inf
 
     @property
     def frozen(self) -> bool:
-        """p does not decay, and comes to rest where s dies."""
+        """Whether W decays and Wp does not: p then comes to rest while s dies."""
         return self.params.eta_p == 0 < self.params.eta_s
 
     @property
     def roots(self) -> tuple[float, float]:
+        """p-* and p+*; NaN above the critical decay."""
         low, high = np.asarray(_roots(arrays(self.params)))
         return float(low), float(high)
 
     @property
     def rule(self) -> Power:
-        """p(s) of a closed form."""
-        told, power = self.told, POWERS[self.told["predictor"]]
-        c = 0.0 if told["predictor"] == "directcopy" else told["c"]
-        return Power(a=told["a"] if power is None else power, eps=told["eps"], c=c)
+        """The rule p(s) of a closed-form predictor in `POWERS`."""
+        settings, power = self.told, POWERS[self.told["predictor"]]
+        c = 0.0 if settings["predictor"] == "directcopy" else settings["c"]
+        return Power(a=settings["a"] if power is None else power, eps=settings["eps"], c=c)
 
     @property
     def edge(self) -> float:
-        """In s for a closed form, else in p on the parabola. Infinite if everything dies."""
+        """The edge of the basin of collapse: below it a mode dies.
+
+        It is a value of s for a closed-form predictor, and else of p on the parabola. Infinite
+        if every mode dies.
+        """
         if self.told["predictor"] in POWERS:
             rule = arrays(self.rule)
             return float(_directset_edge(arrays(self.params), rule.a, rule.eps, rule.c))
@@ -116,11 +128,12 @@ class Scenario(NamedTuple):
 
     @property
     def rate(self) -> float | None:
-        """At which every W dies at least; None where that is for its start to say.
+        """A lower bound of the rate at which every W shrinks; None if the start decides.
 
-        Theorem 2: H >= eta_s + a - 1/a, the least over all Wp, at Wp = I/a. Without a
-        predictor (3)-(4) are linear: dw/dt = wa - (a + eta_s) w. The least-squares one
-        leaves no residual, and W its decay alone. (Derived, for X = I, X' = sigma2 I.)
+        Without a stop-gradient it is eta_s + a - 1/a, the minimum over all Wp of the least
+        eigenvalue of H in Theorem 2, at Wp = I/a. Without a predictor (3)-(4) are linear, with
+        dw/dt = wa - (a + eta_s) w. The least-squares predictor leaves no residual, so that W
+        only decays, at the rate eta_s. (Derived, for X = I and X' = sigma2 I.)
         """
         eta, beta = self.params.eta_s, self.params.beta
         if self.through_target:
@@ -133,7 +146,7 @@ class Scenario(NamedTuple):
 
 
 def arrays(tree: Any) -> Any:
-    """Python's numbers would be compiled for again and again."""
+    """`tree` with arrays of floats as leaves: jit would compile anew for other number types."""
     return jax.tree.map(lambda x: np.asarray(x, float), tree)
 
 

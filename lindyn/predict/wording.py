@@ -1,4 +1,4 @@
-"""The predict command's answer, in words."""
+"""Texts of the predict command's answer: reasons, suggestions and rows of the table."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -26,9 +26,9 @@ WHY = {
 
 
 def why(case: Scenario, found: Mapping[str, Any]) -> str:
-    """The verdict's reason."""
-    tried, start = found["trial"], found["start"]
-    if tried is None:
+    """The reason for the verdict. `found` is the result of `analysis.answer`."""
+    trial, start = found["trial"], found["start"]
+    if trial is None:
         return _of_rate(case) if case.squared else _of_agreement(case)
     if start and case.edge < math.inf:
         fate = FATES.get(start["fate"], "is at the edge")
@@ -36,14 +36,14 @@ def why(case: Scenario, found: Mapping[str, Any]) -> str:
             f"the mode from p = {start['p']:.3g}, s = {start['s']:.3g} {fate};"
             f" {_part(case.part)}"
         )
-    left = _left(tried)
+    left = _left(trial)
     if found["verdict"] == DIVERGES:
         return _of_divergence(case, found)
     if found["verdict"] == NOISE:
         samples = found["memory"] * case.told["batch"]
         return (
             f"decay makes weights forget in {found['memory']:.3g} steps, {samples:.3g} samples,"
-            f" and prediction and target agree to {tried['agreement']:.0%} of what they could"
+            f" and prediction and target agree to {trial['agreement']:.0%} of what they could"
             f"{_of_noise(case)}"
         )
     if not case.squared:
@@ -58,23 +58,23 @@ def why(case: Scenario, found: Mapping[str, Any]) -> str:
 
 
 def _of_noise(case):
-    told = case.told
-    if case.squared or told["optimiser"] != "sgd" or told["target"] != "ema":
+    settings = case.told
+    if case.squared or settings["optimiser"] != "sgd" or settings["target"] != "ema":
         return ""
     decay = case.params.eta_s * case.step
-    limit = noisy_decay(told["inputs"], told["batch"], told["sigma2"])
+    limit = noisy_decay(settings["inputs"], settings["batch"], settings["sigma2"])
     if decay < limit:
         return "; steps overshoot, as lr wd is large"
     return (
-        f"; noise of {told['batch']} samples does that from wd lr/(1 - momentum) ="
+        f"; noise of {settings['batch']} samples does that from wd lr/(1 - momentum) ="
         f" {limit:.2g} on, and it is {decay:.2g}"
     )
 
 
-def _left(tried):
-    low, high = tried["ranks"]
+def _left(trial):
+    low, high = trial["ranks"]
     between = f"{low}" if low == high else f"{low} to {high}"
-    return f"{between} of {tried['modes']} modes live after {tried['steps']} steps"
+    return f"{between} of {trial['modes']} modes live after {trial['steps']} steps"
 
 
 def _of_cosine(case, found):
@@ -107,26 +107,26 @@ def _of_divergence(case, found):
 
 
 def change(case: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A suggestion as flags, and why."""
+    """A suggestion as flags of the command, with its reason."""
     flags = []
     for name, value in changes.items():
         flags.append(f"--{name.replace('_', '-')}")
         if value is not True:
             flags.append(value if isinstance(value, str) else f"{value:g}")
-    said = [WHY[name] for name in changes]
+    reasons = [WHY[name] for name in changes]
     if {"wd", "wd_s"} & {*changes} and case.squared:
-        said[-1] += f": {_part(case.but(**changes).part)}"
-    return {"flags": flags, "why": "; ".join(dict.fromkeys(said))}
+        reasons[-1] += f": {_part(case.but(**changes).part)}"
+    return {"flags": flags, "why": "; ".join(dict.fromkeys(reasons))}
 
 
 def rows(case: Scenario, found: Mapping[str, Any]) -> Iterator[Row]:
-    """What the verdict comes from."""
-    params, told, tried = case.params, case.told, found["trial"]
-    if tried:
-        low, high = tried["ranks"]
-        of = f"of {tried['modes']}, the median of {STARTS} usual starts ({low} to {high})"
-        yield "modes left", tried["rank"], f"{of} after {tried['steps']} steps"
-        yield "agreement", tried["agreement"], "of prediction and target, over what could be"
+    """The rows of the table: the numbers behind the verdict, with their meaning."""
+    params, settings, trial = case.params, case.told, found["trial"]
+    if trial:
+        low, high = trial["ranks"]
+        of = f"of {trial['modes']}, the median of {STARTS} usual starts ({low} to {high})"
+        yield "modes left", trial["rank"], f"{of} after {trial['steps']} steps"
+        yield "agreement", trial["agreement"], "of prediction and target, over what could be"
     if found["diverges_from_lr"] is not None:
         yield "diverges", found["diverges_from_lr"], "from this --lr on, all else the same"
     if found["stable_up_to_lr"] is not None:
@@ -142,9 +142,9 @@ def rows(case: Scenario, found: Mapping[str, Any]) -> Iterator[Row]:
         yield "memory", found["memory"], "steps in which decay takes weights down by e"
     if case.squared:
         yield "critical decay", found["critical_decay"], "beyond it every mode dies"
-    if told["target"] == "ema":
+    if settings["target"] == "ema":
         slow = ", slower than the decay" if params.beta <= params.eta_s else ""
-        steps = f"{1 / (1 - told['ema']):.3g} steps"
+        steps = f"{1 / (1 - settings['ema']):.3g} steps"
         yield "beta", params.beta, f"rate of the target: it follows in {steps}{slow}"
     if found["rate_of_collapse"] is not None:
         yield "rate", case.rate, "at which W shrinks, at least"
@@ -153,7 +153,7 @@ def rows(case: Scenario, found: Mapping[str, Any]) -> Iterator[Row]:
         yield "edge", found["edge"], f"of {of}: from below it a mode dies"
         yield "goal", found["goal"], "of p: where a mode ends that lives"
     if found["box"]:
-        yield from _of_modes(found, told["alpha_p"] * told["lr"])
+        yield from _of_modes(found, settings["alpha_p"] * settings["lr"])
 
 
 def _of_modes(found, rate) -> Iterator[Row]:

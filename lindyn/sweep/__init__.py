@@ -1,4 +1,7 @@
-"""Which settings collapse? Maps over two parameters."""
+"""Computes and draws maps over two parameters: which settings collapse, escape or align.
+
+Read `specification` first, then `flow_maps` and `step_maps`, then `boundaries`.
+"""
 
 from lindyn.sweep.command import (
     PRESETS as PRESETS,

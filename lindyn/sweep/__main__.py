@@ -1,4 +1,4 @@
-"""`python -m lindyn.sweep`."""
+"""Entry point of `python -m lindyn.sweep`."""
 
 from lindyn import command
 from lindyn.sweep.command import main

@@ -1,4 +1,7 @@
-"""What the closed forms say about a map, and how far a computed map is from that."""
+"""Closed-form boundaries of a map, and the distance of a computed map's boundary from them.
+
+Read `specification` first.
+"""
 
 import functools
 from collections.abc import Callable
@@ -16,63 +19,66 @@ from lindyn.theory import fields
 from lindyn.theory.steps import decay_limit, stable_rate
 
 
-NEAR = 1e-9  # the part of p by which a start may miss tau/2a for rounding
-ENOUGH = 16  # random starts, of which one survives wherever a third of the plane does
-BLOCK = 1 << 12  # points whose distances to all others are taken at a time
+NEAR = 1e-9  # relative rounding error with which a start may miss p = tau/2a
+ENOUGH = 16  # random starts: if a third of the plane survives, almost surely one of them does
+BLOCK = 1 << 12  # points of one block in the computation of distances
 
 
 class Curve(NamedTuple):
-    """Where `sign`, over cells, changes its sign; NaN where the curve is not."""
+    """A curve: the zeros of `sign`, a function of cells. NaN where the curve does not exist."""
 
     name: str
     sign: Callable[[Cells], Any]
 
 
 class Closed(NamedTuple):
-    """The whole map as yes or no, in closed form, and the curves to draw for it."""
+    """The closed form of a whole map as yes or no, and the curves to draw for it."""
 
-    says: str  # what holds where `holds` is positive
-    holds: Callable[[Cells], Any] | None  # None if the curves say what may be, not what is
+    says: str  # the statement that is true where `holds` is positive
+    holds: Callable[[Cells], Any] | None  # None if no closed form decides all cells
     curves: tuple[Curve, ...]
 
 
 class Agreement(NamedTuple):
-    cells: float  # the largest distance between the boundary of the map and of the closed form
-    along_x: float  # the same as a length along x; on a log axis, in decades
-    differ: int  # cells that were told, and told otherwise
+    """How far a computed map and its closed form agree."""
+
+    cells: float  # largest distance between their boundaries, in cells
+    along_x: float  # the same distance as a length along x; on a log axis, in decades
+    differ: int  # number of decided cells with different answers
 
 
 def collapses(cells: Cells) -> Any:
-    """Whether a mode on the parabola collapses: eta > tau^2/4a, or p < p-* (p < tau/2a)."""
+    """Positive if a mode on the parabola collapses: eta > tau^2/4a, or p < p-* (p < tau/2a)."""
     low = cells.p < _middle(cells.params) * (1 - NEAR)
     return jnp.where(low, edge(cells), critical(cells))
 
 
 def edge(cells: Cells) -> Any:
-    """p = p-*, where (16) changes sign below tau/2a."""
+    """Zero at p = p-*, where (16) changes sign for p below tau/2a; NaN for other p."""
     low = cells.p < _middle(cells.params) * (1 - NEAR)
     return jnp.where(low, -fields.growth(cells.p, cells.params), jnp.nan)
 
 
 def critical(cells: Cells) -> Any:
-    """eta = tau^2/4a, of starts that are not already below it for p-*."""
+    """Zero at eta = tau^2/4a; NaN for starts with p below tau/2a, where `edge` decides."""
     above = cells.p >= _middle(cells.params) * (1 - NEAR)
     return jnp.where(above, everything(cells), jnp.nan)
 
 
 def everything(cells: Cells) -> Any:
+    """Positive if every mode collapses: eta_s is above the critical decay."""
     return cells.params.eta_s - theory.critical_decay(cells.params)
 
 
 def undecayed(cells: Cells) -> Any:
-    """Without decay, from any start."""
+    """Positive if a mode collapses without weight decay, for any start (p, s)."""
     return theory.basin_edge_without_decay(cells.p, cells.params) - cells.s
 
 
 def misaligned(cells: Cells) -> Any:
-    """Minus the least K of a mode on the parabola, which runs from p to p+* or to 0.
+    """Minus the least K of a mode that moves on the parabola from p to p+*, or to 0.
 
-    On the parabola K is convex in p, with its minimum at tau/3a.
+    On the parabola K is convex in p, and its minimum is at tau/3a.
     """
     params = cells.params
     goal = jnp.where(collapses(cells) > 0, 0.0, theory.decay_roots(params)[1])
@@ -82,27 +88,29 @@ def misaligned(cells: Cells) -> Any:
 
 
 def window_begins(cells: Cells) -> Any:
+    """Zero at the lower end of `theory.aligned_window`."""
     return theory.aligned_window(cells.params)[0] - cells.params.eta_s
 
 
 def window_ends(cells: Cells) -> Any:
+    """Zero at the upper end of `theory.aligned_window`."""
     return theory.aligned_window(cells.params)[1] - cells.params.eta_s
 
 
 def unstable(cells: Cells, moving: bool = False) -> Any:
-    """log of the rate of steps over `steps.stable_rate`."""
+    """log(learning rate / `steps.stable_rate`): positive if steps are unstable at the goal."""
     sgd = _sgd(cells)
     return jnp.log(sgd.rate / stable_rate(cells.params, sgd.momentum, sgd.nesterov, moving))
 
 
 def overshooting(cells: Cells) -> Any:
-    """log of the rate of steps over `steps.decay_limit`."""
+    """log(learning rate / `steps.decay_limit`): positive if weight decay overshoots."""
     sgd = _sgd(cells)
     return jnp.log(sgd.rate / decay_limit(cells.params, sgd))
 
 
 def _sgd(cells):
-    assert cells.sgd is not None, "these cells are of a flow"
+    assert cells.sgd is not None, "these cells are solved with the flow and have no SGD"
     return cells.sgd
 
 
@@ -117,47 +125,50 @@ WINDOW = (Curve("aligned from here", window_begins), Curve("critical decay", win
 
 
 def closed(setting: Specification) -> Closed | None:
-    """The closed form that covers this map, if one does."""
+    """The closed form of this map; None if there is none."""
     if setting.trainer is not None:
         return _closed_of_steps(setting)
-    given = {setting.x.name, setting.y.name, *setting.fixed}
+    names = {setting.x.name, setting.y.name, *setting.fixed}
     fate = setting.quantity not in ("basin", "alignment-margin", "alignment")
-    if setting.moving or {"wd-p", "wd-s"} & given or setting.quantity == "alignment":
+    if setting.moving or {"wd-p", "wd-s"} & names or setting.quantity == "alignment":
         return None
     if setting.quantity == "basin":
         (low, high), (bottom, top) = setting.p_range, setting.s_range
-        around = low < 0.5 < high and bottom < 0.25 < top  # the last goal to disappear
+        around = low < 0.5 < high and bottom < 0.25 < top  # the goal at the critical decay
         curve = Curve("critical decay", everything)
         sure = around and setting.starts >= ENOUGH
         return Closed("all collapse", everything, (curve,)) if sure else None
-    if "s0" in given:
+    if "s0" in names:
         curve = Curve("edge of the basin", undecayed)
         still = fate and setting.fixed.get("wd") == 0
         return Closed("collapses", undecayed, (curve,)) if still else None
     if fate:
         return Closed("collapses", collapses, (CRITICAL, EDGE))
-    curves = (Curve("K = 0", misaligned),) if "p0" in given else WINDOW
+    curves = (Curve("K = 0", misaligned),) if "p0" in names else WINDOW
     return Closed("K < 0 on the way", misaligned, curves)
 
 
 def _closed_of_steps(setting):
-    """Of modes, what the flow says where steps are stable at the goal."""
+    """The closed form of a map of steps.
+
+    For modes it is that of the flow, which holds in the cells whose goal is stable.
+    """
     if setting.trainer["loss"] == "cosine":
         curve = Curve("decay overshoots", overshooting)
         return Closed("diverges", overshooting, (curve,))
     bound = Curve("goal unstable", UNSTABLE[setting.moving])
-    given = {setting.x.name, setting.y.name, *setting.fixed}
+    names = {setting.x.name, setting.y.name, *setting.fixed}
     if setting.quantity == "rank":
-        one = not {"wd-p", "wd-s"} & given
+        one = not {"wd-p", "wd-s"} & names
         return Closed("", None, (bound, Curve("critical decay", everything))[: 1 + one])
-    apart = {"wd-p", "wd-s", "s0"} & given or setting.fixed.get("alpha-p") != 1
+    apart = {"wd-p", "wd-s", "s0"} & names or setting.fixed.get("alpha-p") != 1
     if setting.moving or apart:
         return Closed("", None, (bound,))
     return Closed("collapses", collapses, (CRITICAL, EDGE, bound))
 
 
 def over(setting: Specification, sign: Callable, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """`sign` at indices along x and y, or between them."""
+    """`sign` at the indices i along x and j along y, which may be fractional."""
     cells = jax.tree.map(
         lambda x: np.broadcast_to(np.asarray(x, float), i.shape).ravel(),
         setting.place(i, j)._replace(case=None),
@@ -171,7 +182,11 @@ def _each(sign, cells):
 
 
 def told(setting: Specification, values: dict[str, np.ndarray]) -> np.ndarray | None:
-    """The computed map as yes (1) or no (0), 1/2 where it is open; None if it is not one."""
+    """The computed map as yes (1) or no (0); 1/2 in undecided cells.
+
+    Maps of steps have NaN in cells that their closed form does not cover. None if the quantity
+    of the map is not a yes or no.
+    """
     value, count = values["value"], values["undecided"] + values["failed"]
     if setting.quantity in ("p", "s", "alignment"):
         return None
@@ -187,7 +202,7 @@ def told(setting: Specification, values: dict[str, np.ndarray]) -> np.ndarray | 
 
 
 def _told_of_steps(setting, values):
-    """NaN where the closed form is not of the cell, or not all steps were enough."""
+    """NaN where the goal is unstable, or where a mode is undecided or has diverged."""
     if setting.quantity == "rank":
         return np.isnan(values["value"]).astype(float)
     j, i = np.indices(values["value"].shape).astype(float)
@@ -198,30 +213,33 @@ def _told_of_steps(setting, values):
 
 
 def agreement(setting: Specification, form: Closed, told: np.ndarray) -> Agreement:
-    """`told` has one row for each value of y, as maps have."""
+    """The distance between a map and its closed form, and the number of cells that differ.
+
+    `told` is the result of the function `told`, with one row for each value of y.
+    """
     assert form.holds is not None
     j, i = np.indices(told.shape).astype(float)
     holds = over(setting, form.holds, i, j)
     known = np.isfinite(told)
     differ = int(np.sum(known & (told != 0.5) & (told != (holds > 0))))
-    found = np.concatenate([_steps(told), _steps(told.T)[:, ::-1]])
+    computed = np.concatenate([_jumps(told), _jumps(told.T)[:, ::-1]])
     exact = zeros(setting, form.holds, np.where(known, holds, np.nan))
-    far = max(_farthest(found, exact), _farthest(exact, found))
+    far = max(_farthest(computed, exact), _farthest(exact, computed))
     x = setting.x
     span = np.log10(x.high / x.low) if x.log else x.high - x.low
     return Agreement(far, far * float(span) / (x.count - 1), differ)
 
 
-def _steps(told):
-    """Midpoints (i, j) between cells of a row that differ."""
+def _jumps(told):
+    """Midpoints (i, j) between neighbouring cells of a row that differ."""
     j, i = np.nonzero(np.nan_to_num(np.diff(told, axis=1)))
     return np.stack([i + 0.5, j], axis=1)
 
 
 def zeros(setting: Specification, sign: Callable, at_cells: np.ndarray) -> np.ndarray:
-    """Points (i, j) between neighbours of different sign where `sign` passes through zero.
+    """The points (i, j) between neighbouring cells at which `sign` is zero, by bisection.
 
-    `at_cells` is what it is at the cells, with a row for each value of y.
+    `at_cells` holds the values of `sign` at the cells, with one row for each value of y.
     """
     points = []
     for axis in (0, 1):

@@ -1,4 +1,4 @@
-"""Parts of a long computation as files: what was done is kept, whatever ends the process."""
+"""Checkpoint files of a long computation, from which it resumes after the process ends."""
 
 import hashlib
 import pathlib
@@ -12,13 +12,14 @@ from lindyn import command
 
 
 Arrays = dict[str, np.ndarray]
-Span = tuple[int, int]  # items first ... last - 1
+Span = tuple[int, int]  # (first, last): the items first ... last - 1
 
 
 class Chunks:
-    """The parts of one computation, which `content` describes in full.
+    """The checkpoints of one computation: one file for each span of at most `each` items.
 
-    They lie in a folder of their own, so that no other computation finds them.
+    The files are in a folder next to `beside`. The folder's name contains a hash of `content`,
+    which describes the computation completely, so that no other computation reads the files.
     """
 
     def __init__(self, beside: pathlib.Path, content: Mapping, items: int, each: int):
@@ -29,14 +30,16 @@ class Chunks:
         self.spans: list[Span] = list(zip(bounds, bounds[1:], strict=False))
 
     def missing(self) -> list[Span]:
+        """The spans that have no file, or a file that cannot be read."""
         return [span for span in self.spans if self._read(span) is None]
 
     def keep(self, span: Span, arrays: Arrays) -> None:
+        """Writes the results of a span; the file is never seen in part."""
         self.folder.mkdir(exist_ok=True)
         command.whole(self._path(span), lambda path: command.save(path, arrays))
 
     def gather(self) -> Arrays:
-        """All parts in order, once none is missing."""
+        """The results of all spans, concatenated in order. AssertionError if one is missing."""
         parts = [self._read(span) for span in self.spans]
         assert all(part is not None for part in parts)
         return {
@@ -45,6 +48,7 @@ class Chunks:
         }
 
     def remove(self) -> None:
+        """Deletes the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, span):
@@ -54,5 +58,5 @@ class Chunks:
         try:
             with self._path(span).open("rb") as file:
                 return dict(np.load(file))
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # absent, or torn
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # absent or incomplete
             return None

@@ -1,4 +1,4 @@
-"""Maps over two parameters: what collapses, how fast modes escape, whether they align."""
+"""The command `python -m lindyn.sweep`: its flags, presets and output files."""
 
 import contextlib
 import dataclasses
@@ -46,60 +46,61 @@ FORMATS = get_args(Format)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    x: tuple[Name, float, float, int] = ("wd", 0.0, 0.3, 256)  # name, from, to, how many
-    y: tuple[Name, float, float, int] = ("tau", 0.3, 1.0, 256)  # wd sets both decays
+    x: tuple[Name, float, float, int] = ("wd", 0.0, 0.3, 256)  # parameter, first, last, count
+    y: tuple[Name, float, float, int] = ("tau", 0.3, 1.0, 256)  # wd sets both weight decays
     x_scale: Scale = "linear"  # spacing of the values
     y_scale: Scale = "linear"
     quantity: Quantity = "collapse"
-    """collapse: whether a mode does. basin: the share of random starts that do. p, s: at
-    --time. escape-time: until p is half of p+*. alignment-margin: the least eigenvalue of K
-    on the way, which (17) wants positive. alignment: log10 of the factor by which a small
-    commutator [F, Wp] of two such modes has changed at --time, by (9). rank: how many modes
-    are left in linear networks that are trained, as `lindyn predict` counts them."""
+    """collapse: whether a mode collapses. basin: the share of random starts that collapse.
+    p, s: their values at --time. escape-time: time until p is half of p+*. alignment-margin:
+    the least eigenvalue of K along the solution, positive under (17). alignment: log10 of the
+    factor by which a small commutator [F, Wp] of two such modes has changed at --time, by (9).
+    rank: how many modes survive in trained linear networks, as `lindyn predict` counts."""
     field: Literal["fixed-tau", "modes", "steps"] | None = None
-    """fixed-tau: (11)-(12), Wa = tau W. modes: (11)-(13), Wa follows W at the rate beta,
-    and tau is where it starts. steps: of SGD, in the units of a trainer. Default: steps if
-    lr, momentum or ema is given or an axis, else modes if beta is."""
+    """fixed-tau: (11)-(12), Wa = tau W. modes: (11)-(13), Wa follows W at the rate beta, and
+    tau is its initial value. steps: steps of SGD, in a trainer's units. Default: steps for
+    rank, or if lr, momentum or ema is given or an axis; else modes if beta is."""
     wd: float | None = None
-    """Weight decay eta of both, 0.01 if it is no axis; of steps as SGD is told, 4e-4."""
-    wd_p: float | None = None  # the predictor's, where it differs
-    wd_s: float | None = None  # the encoder's, where it differs
-    alpha_p: float | None = None  # learning rate of the predictor over the encoder's, 1
-    beta: float | None = None  # rate of the target's EMA, 0.4 with --field modes
-    sigma2: float | None = None  # variance that the augmentation adds, 0; of steps 0.3
-    tau: float | None = None  # target ratio Wa = tau W; 1, with --field modes 0
-    p0: float | None = None  # start; default: a part of tau/(1 + sigma2), which is printed
-    s0: float | None = None  # default: on the parabola, p0^2/alpha_p
-    lr: float | None = None  # of steps: learning rate, 0.03
-    momentum: float | None = None  # of steps, 0.9
+    """Weight decay eta of both networks, default 0.01; for steps as in SGD, default 4e-4."""
+    wd_p: float | None = None  # weight decay of the predictor, if it differs
+    wd_s: float | None = None  # weight decay of the encoder, if it differs
+    alpha_p: float | None = None  # learning rate of the predictor over the encoder's; default 1
+    beta: float | None = None  # rate of the target's EMA; default 0.4 with --field modes
+    sigma2: float | None = None  # variance that augmentation adds; default 0, for steps 0.3
+    tau: float | None = None  # target ratio Wa = tau W; default 1, or 0 if the target moves
+    p0: float | None = None  # initial p; default: a fraction of tau/(1 + sigma2), printed
+    s0: float | None = None  # initial s; default: on the parabola, p0^2/alpha_p
+    lr: float | None = None  # for steps: learning rate; default 0.03
+    momentum: float | None = None  # for steps: momentum; default 0.9
     ema: float | None = None
-    """Of steps: what the target keeps of itself. Without it the target is the network."""
-    nesterov: bool = False  # of steps
-    decay: Literal["coupled", "decoupled"] | None = None  # of steps; decoupled: lr wd a step
+    """For steps: fraction of the target that a step keeps. Default: the target is W itself."""
+    nesterov: bool = False  # for steps
+    decay: Literal["coupled", "decoupled"] | None = None  # for steps; decoupled: lr wd a step
     loss: Literal["cosine", "l2"] | None = None
-    """Of steps: |.|^2/2; of rank -2 cos, unless this says l2. Each view predicts the other."""
-    dim: int | None = None  # of rank: outputs of the networks, 8
-    batch: int | None = None  # of rank, 128
+    """For steps: l2, |.|^2/2; for rank: default cosine, -2 cos. Views predict each other."""
+    dim: int | None = None  # for rank: outputs of the networks; default 8
+    batch: int | None = None  # for rank: batch size; default 128
     time: float | None = None
-    """Of p, s and alignment; the longest that others are solved for. Of steps: their number,
-    5000."""
-    starts: int | None = None  # of basin and rank in each cell, 100 and 4
-    p_range: tuple[float, float] | None = None  # of them in units of p*, -1 2
-    s_range: tuple[float, float] | None = None  # of them in units of p*^2/alpha_p, 0 2
-    seed: int = 0  # of the starts
-    rtol: float = 1e-8  # of the solver, per step
-    chunk: int = 1 << 18  # solves between files: a sweep that is killed goes on from there
+    """Time at which p, s and alignment are taken; for others, the longest time of a solve.
+    For steps: their number; default 5000."""
+    starts: int | None = None  # random starts per cell; default 100, for rank 4
+    p_range: tuple[float, float] | None = None  # for basin: initial p in units of p*; -1 2
+    s_range: tuple[float, float] | None = None  # for basin: s in units of p*^2/alpha_p; 0 2
+    seed: int = 0  # seed of the random starts
+    rtol: float = 1e-8  # relative tolerance of the solver, per step
+    chunk: int = 1 << 18  # solves per checkpoint, from which a killed sweep resumes
     preset: (
         Literal["collapse", "basin", "ema", "start", "window", "speed", "rate", "rank"] | None
     ) = None
-    """Values to start from; other flags change them. collapse: the critical decay. basin:
-    the share of a rectangle of starts. ema: slow targets collapse. start: basins in (p, s).
-    window: always aligned, not doomed. speed: how long modes take to escape. rate: learning
-    rate and decay, in steps. rank: the same for networks with a cosine loss and an EMA."""
-    format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; npz and JSON
+    """A set of values; other flags override them. collapse: the critical decay. basin: the
+    share of a rectangle of starts that collapses. ema: slow targets cause collapse. start:
+    basins in the (p, s) plane. window: alignment all the way, without collapse. speed: time
+    until modes escape. rate: learning rate and decay, in steps. rank: the same for
+    networks with a cosine loss and an EMA."""
+    format: tuple[Format, ...] = ()  # default: the suffix of --out, or png; always npz, json
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with a suffix
     json: bool = False  # print one JSON object instead of the table
-    dry_run: bool = False  # tell what would be computed and how long it takes, and stop
+    dry_run: bool = False  # print what would be computed and how long it takes, and stop
     show: bool = False  # open a window as well
 
 
@@ -160,7 +161,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sweep(config: Config) -> int:
-    """Check, compute what is not there yet, write the map, and print the table."""
+    """Checks the flags, computes the missing chunks, writes the map and prints a summary.
+
+    Returns the exit code. Raises `UsageError` for flags that are out of range or contradict
+    each other.
+    """
     setting = specification_of(config)
     if config.show and not import_module("lindyn.plot").can_show():
         raise UsageError("--show: there is no display to open a window on")
@@ -175,7 +180,7 @@ def sweep(config: Config) -> int:
     each = min(each, FEW) if setting.quantity == "rank" else each
     chunks = Chunks(files["npz"], content, setting.cells, each)
     command.start(accelerator=True)
-    with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices that it has
+    with contextlib.suppress(RuntimeError):  # JAX has already fixed its devices
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     if config.dry_run:
         return dry_run(config, setting, chunks, files)
@@ -196,13 +201,13 @@ def sweep(config: Config) -> int:
 
 
 def _compute(setting, chunks):
-    """Fills what is missing, and returns solves a second."""
+    """Computes the missing chunks, and returns the solves per second."""
     missing = chunks.missing()
     begin, solves = time.perf_counter(), [0]
     rate = lambda: sum(solves) / (time.perf_counter() - begin)
-    told = lambda _: f"{rate():.3g} solves/s" if len(solves) > 1 else ""
+    label = lambda _: f"{rate():.3g} solves/s" if len(solves) > 1 else ""
     try:
-        for span in command.progress(missing, "chunks", told):
+        for span in command.progress(missing, "chunks", label):
             chunks.keep(span, flow_maps.compute(setting, np.arange(*span)))
             solves.append((span[1] - span[0]) * setting.starts)
     except KeyboardInterrupt:
@@ -215,7 +220,7 @@ def _compute(setting, chunks):
 
 
 def _write(config, plot, drawn, report, files):
-    about = {**report, "closed_form": None}  # without the points of its curves
+    about = {**report, "closed_form": None}  # its curves are in the JSON file alone
     arrays = {"x": drawn.x, "y": drawn.y, **drawn.values}
     arrays["about"] = np.array(command.as_json(about))
     whole(files["npz"], lambda path: save(path, arrays))

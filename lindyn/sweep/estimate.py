@@ -1,4 +1,4 @@
-"""What a sweep would take: solves, memory and time, measured on a few of its cells."""
+"""Estimates the solves, memory and time of a sweep, for --dry-run, from a few of its cells."""
 
 import dataclasses
 import time
@@ -9,15 +9,15 @@ from lindyn import command
 from lindyn.sweep import flow_maps
 
 
-FEW = 256  # cells between files of what takes long
-PROBE = 4096  # solves that --dry-run times
-BRIEF = 500.0  # steps of it that --dry-run times
-BATCHES = 90_000_000  # bytes of the batches that one start of networks sees
-BYTES = 700  # that a solve holds while it waits, runs and is written
+FEW = 256  # most cells per checkpoint of networks, which take long
+PROBE = 4096  # number of solves that --dry-run times
+BRIEF = 500.0  # most steps of the networks that --dry-run times
+BATCHES = 90_000_000  # bytes of the batches of one start of the networks
+BYTES = 700  # bytes that a solve needs, from its input to its written result
 
 
 def dry_run(config, setting, chunks, files):
-    """What a sweep would take, from a few of its cells."""
+    """Prints the estimate, as text or as JSON, and returns the exit code."""
     number, probe = max(16, PROBE // setting.starts), setting
     if setting.quantity == "rank":
         number, probe = FEW // 4, dataclasses.replace(setting, time=min(setting.time, BRIEF))
@@ -31,12 +31,12 @@ def dry_run(config, setting, chunks, files):
     solves, missing = setting.cells * setting.starts, chunks.missing()
     left = sum(last - first for first, last in missing)
     most = max((last - first for first, last in missing), default=0)
-    held = BATCHES * setting.starts if setting.quantity == "rank" else 0
+    batch_bytes = BATCHES * setting.starts if setting.quantity == "rank" else 0
     report = {
         "solves": solves,
         "chunks": len(chunks.spans),
         "chunks_to_compute": len(missing),
-        "bytes": held + BYTES * most * setting.starts + 64 * setting.cells,
+        "bytes": batch_bytes + BYTES * most * setting.starts + 64 * setting.cells,
         "seconds": times[0] + times[1] * left / number * setting.time / probe.time,
         "files": list(files.values()),
     }

@@ -1,4 +1,4 @@
-"""What the flags of the sweep command ask for."""
+"""Converts the flags of the sweep command into a `Specification`, and rejects bad ones."""
 
 import dataclasses
 from typing import Any
@@ -9,25 +9,29 @@ from lindyn.predict.network_fates import DIM
 from lindyn.sweep.specification import Axis, Specification
 
 
-STEPS = ("lr", "momentum", "ema")  # what steps of a trainer have, and a flow has not
+STEPS = ("lr", "momentum", "ema")  # parameters of steps that a flow does not have
 NAMES = ("wd", "wd-p", "wd-s", "alpha-p", "beta", "sigma2", "tau", "p0", "s0", *STEPS)
-OF_STEPS = ("collapse", "rank", "p", "s")  # quantities
-NO_SETTING = ("run", "json", "fail_on_collapse", "p0", "s0")  # of predict's flags
-TRAINER = {  # what `lindyn predict` takes where nothing is said
+OF_STEPS = ("collapse", "rank", "p", "s")  # quantities of which there are maps of steps
+# Flags of predict that are not settings of a trainer.
+NO_SETTING = ("run", "json", "fail_on_collapse", "p0", "s0")
+TRAINER = {  # the default settings of `lindyn predict`
     name: value
     for name, value in {**predict.FIXED, **dataclasses.asdict(predict.Config())}.items()
     if name not in NO_SETTING
 }
 MOST_STEPS = 100_000
 MOST_CELLS, MOST_SOLVES = 20_000_000, 1_000_000_000
-TIMES = {"p": 1e3, "s": 1e3, "alignment-margin": 1e3, "alignment": 20.0}  # the others: 1e6
+TIMES = {"p": 1e3, "s": 1e3, "alignment-margin": 1e3, "alignment": 20.0}  # others: 1e6
 
 
 def specification_of(config: Any) -> Specification:
-    """What the flags of the sweep command ask for; `UsageError` if that makes no map."""
+    """The map that the flags of the sweep command (`Config`) describe.
+
+    Raises `UsageError` for flags that are out of range or contradict each other.
+    """
     names = (config.x[0], config.y[0])
     if names[0] == names[1]:
-        raise UsageError(f"--y {names[1]}: --x is that already")
+        raise UsageError(f"--y {names[1]}: --x is the same parameter")
     given = {*names, *(n for n in NAMES if getattr(config, n.replace("-", "_")) is not None)}
     field = config.field
     if field is None and (config.quantity == "rank" or {*STEPS} & given):
@@ -40,12 +44,12 @@ def specification_of(config: Any) -> Specification:
     fixed = _fixed(config, moving, field == "steps", names)
     cells = x.count * y.count
     if cells > MOST_CELLS:
-        raise UsageError(f"--x, --y: {cells} cells; at most {MOST_CELLS} make a map")
+        raise UsageError(f"--x, --y: {cells} cells; a map has at most {MOST_CELLS}")
     longest = 5000 if field == "steps" else TIMES.get(config.quantity, 1e6)
     longest = longest if config.time is None else config.time
     number("--time", longest, 0, MOST_STEPS if field == "steps" else 1e9, above=True)
     if field == "steps" and longest != int(longest):
-        raise UsageError(f"--time {longest:g}: a number of steps")
+        raise UsageError(f"--time {longest:g}: a number of steps, which must be whole")
     number("--seed", config.seed, 0, 2**31)
     number("--rtol", config.rtol, 1e-12, 1e-2)
     number("--chunk", config.chunk, 1, 1 << 24)
@@ -64,12 +68,12 @@ def specification_of(config: Any) -> Specification:
 
 
 def _trainer(config, field, given):
-    """What `Scenario` is told besides axes; None for a flow."""
+    """The settings of a `Scenario` besides the parameters of the map; None for a flow."""
     names = ("loss", "nesterov", "decay", "dim", "batch")
-    told: dict[str, Any] = {name: getattr(config, name) for name in names}
-    told = {name: value for name, value in told.items() if value not in (None, False)}
+    settings: dict[str, Any] = {name: getattr(config, name) for name in names}
+    settings = {name: value for name, value in settings.items() if value not in (None, False)}
     if field != "steps":
-        for name in (*(name for name in STEPS if name in given), *told):
+        for name in (*(name for name in STEPS if name in given), *settings):
             raise UsageError(f"--{name}: only steps have it, and --field {field} is a flow")
         if config.quantity == "rank":
             raise UsageError(f"--quantity rank: of networks in steps, not of --field {field}")
@@ -83,27 +87,27 @@ def _trainer(config, field, given):
     for name, why in _without(networks, given):
         if name in axes:
             flag = axes[name]
-            raise UsageError(f"{flag} {name}: {why}; take another {flag}, as wd 0 0.5 64")
+            raise UsageError(f"{flag} {name}: {why}; use another {flag}, such as wd 0 0.5 64")
         if name in given:
             raise UsageError(f"--{name}: {why}")
     if networks and "sigma2" in axes:
         flag = axes["sigma2"]
         raise UsageError(f"{flag} sigma2: all cells of --quantity rank have the same data")
     for name in ("dim", "batch"):
-        if name in told and not networks:
-            raise UsageError(f"--{name}: only networks have one, --quantity rank")
-    if not networks and told.get("loss") == "cosine":
+        if name in settings and not networks:
+            raise UsageError(f"--{name}: only networks have one; use --quantity rank")
+    if not networks and settings.get("loss") == "cosine":
         raise UsageError(
-            "--loss cosine: its modes compete, and none has a fate of its own; --quantity rank"
+            "--loss cosine: its modes compete, and none has its own fate; use --quantity rank"
         )
-    told = {**TRAINER, **({} if networks else {"loss": "l2"}), **told}
-    number("--dim", told["dim"], 2, DIM, why="larger networks are taken as these")
-    number("--batch", told["batch"], 2, 10**6)
-    return told
+    settings = {**TRAINER, **({} if networks else {"loss": "l2"}), **settings}
+    number("--dim", settings["dim"], 2, DIM, why="larger networks are simulated at this size")
+    number("--batch", settings["batch"], 2, 10**6)
+    return settings
 
 
 def _without(networks, given):
-    """What steps of networks, or of a mode, do not have, and why."""
+    """Names of parameters that steps of networks, or of one mode, do not have, with reasons."""
     if networks:
         yield from ((name, "networks start at random") for name in ("tau", "p0", "s0"))
     elif "ema" not in given:
@@ -111,7 +115,7 @@ def _without(networks, given):
 
 
 def _random(config, cells, given):
-    """The starts of a basin or of networks, and no others."""
+    """The fields of the random starts, for "basin" and "rank"; empty for other quantities."""
     names = ("starts", "p_range", "s_range")
     flags: dict[str, Any] = {name: getattr(config, name) for name in names}
     flags = {name: value for name, value in flags.items() if value is not None}
@@ -129,7 +133,7 @@ def _random(config, cells, given):
     number("--starts", flags["starts"], 1, 1e6)
     if cells * flags["starts"] > MOST_SOLVES:
         solves = cells * flags["starts"]
-        raise UsageError(f"--starts: {solves} solves; at most {MOST_SOLVES} are made")
+        raise UsageError(f"--starts: {solves} solves; a map has at most {MOST_SOLVES}")
     for name in ("p_range", "s_range"):
         if name in flags:
             interval(f"--{name.replace('_', '-')}", flags[name])
@@ -151,7 +155,7 @@ def _axis(config, flag, moving):
 
 
 def _fixed(config, moving, steps, axes):
-    """The values of all that is no axis. p0 and s0 are not there if they follow."""
+    """The values of the parameters that are no axis. p0 and s0 are absent unless given."""
     given = {name: getattr(config, name.replace("-", "_")) for name in NAMES}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():

@@ -1,4 +1,7 @@
-"""Maps over two parameters of what becomes of a mode: what the sweep command computes."""
+"""Computes maps over two parameters: of the flow of a mode, and by `step_maps` of SGD.
+
+Read `specification` first.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,15 +20,18 @@ from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes, Numbers, Params, Plane
 
 
-TURNS = 8  # of K along a solution; those near a focus never end, and become small
-LEAST = {False: 1e-14, True: 1e-200}  # of p and log s, or p, w and wa, before rtol counts
+TURNS = 8  # most extrema of K along a solution; near a focus they are endless, and shrink
+# The solver's atol: of (p, log s) for a fixed target, of (p, w, wa) for one that moves.
+LEAST = {False: 1e-14, True: 1e-200}
 
 
 def compute(setting: Specification, cells: Int[np.ndarray, " cells"]) -> dict[str, np.ndarray]:
-    """Of the cells with these numbers: "value", and solves "undecided" and "failed".
+    """The map at the cells with these numbers, as arrays with one entry for each cell.
 
-    A value is NaN where that is all of them, and an escape time where the mode collapses. Of
-    steps also those that have "diverged", and of networks those that "noise" rules.
+    "value" is the quantity. "undecided" and "failed" count solves; maps of steps also
+    count those that have "diverged". A value is NaN if all solves of the cell are among these,
+    and an escape time also if the mode collapses. "error" is the standard error of the value,
+    for a basin. "noise" marks cells that noise rules, for networks.
     """
     j, i = np.divmod(cells, setting.x.count)
     kinds = QUANTITIES if setting.trainer is None else step_maps.QUANTITIES
@@ -33,35 +39,37 @@ def compute(setting: Specification, cells: Int[np.ndarray, " cells"]) -> dict[st
 
 
 class Tracked(NamedTuple):
-    """A solution, and the factor by which a commutator on it has changed."""
+    """A state, and log10 of the factor by which a small commutator has changed on the way."""
 
     y: Any
     log10: Numbers
 
 
 def tracked(t: Numbers, y: Tracked, args: tuple[Params, Any]) -> Tracked:
+    """The vector field of `Tracked`."""
     return Tracked(fates.flow(t, y.y, args), _mixing(y.y, args[0]))
 
 
 def turned(t: Numbers, y: Any, args: Any) -> Any:
-    """K has begun to rise, or to fall: whichever is waited for, by the sign in args."""
+    """An event: K has begun to rise if the sign in `args` is 1, or to fall if it is -1."""
     params, sign = args
     return sign * margin_and_rate(y, params)[1] >= 0
 
 
 def margin(y: Any, params: Params) -> Any:
-    """`theory.alignment_margin`, with the tau of the moment if the target moves."""
+    """`theory.alignment_margin`, with the current tau if the target moves."""
     if isinstance(y, Modes):
         params = eqx.tree_at(lambda params: params.tau, params, y.wa / y.w)
     return theory.alignment_margin(y.p, fates.state(y).s, params)
 
 
 def margin_and_rate(y: Any, params: Params) -> Any:
+    """`margin` and its rate of change along the flow."""
     return jax.jvp(lambda y: margin(y, params), (y,), (fates.flow(0.0, y, (params, None)),))
 
 
 def _mixing(y, params):
-    """(9) for two modes like this one: their entry of [F, Wp] decays at the rate 2K."""
+    """The rate of `log10` by (9): for two modes like this one, [F, Wp] decays at 2K."""
     return -2 * margin(y, params) / np.log(10)
 
 
@@ -76,7 +84,10 @@ def _final(setting, field, y0, args, t1, event=None):
 
 
 def fates_of(setting: Specification, params: Params, y0: Plane | Modes) -> np.ndarray:
-    """SURVIVES, COLLAPSES, UNDECIDED or FAILED, once it is certain."""
+    """The fate from each initial condition: SURVIVES, COLLAPSES, UNDECIDED or FAILED.
+
+    A solve ends as soon as its fate is certain, and at `setting.time` at the latest.
+    """
     y0, params = wide(y0, params)
     goal = fates.goals(params)
     ends = _final(setting, fates.flow, y0, (params, goal), setting.time, fates.decided)
@@ -85,7 +96,8 @@ def fates_of(setting: Specification, params: Params, y0: Plane | Modes) -> np.nd
     return np.where(ends.status > ensemble.EVENT, FAILED, code)
 
 
-def _told(value, code):
+def _with_counts(value, code):
+    """The map: `value`, NaN where the fate `code` leaves it open, and counts of such cells."""
     counts = {"undecided": code == UNDECIDED, "failed": code == FAILED}
     value = np.where(code >= UNDECIDED, np.nan, value)
     return {"value": value, **{key: x.astype(np.uint32) for key, x in counts.items()}}
@@ -93,11 +105,14 @@ def _told(value, code):
 
 def _collapse(setting, cells):
     code = fates_of(setting, cells.params, _start(setting, cells))
-    return _told(code == COLLAPSES, code)
+    return _with_counts(code == COLLAPSES, code)
 
 
 def _basin(setting, cells):
-    """The share, and the binomial standard error of it. All cells have the same starts."""
+    """The share of random starts that collapse, and its binomial standard error.
+
+    All cells have the same starts, in units of p* and p*^2/alpha_p.
+    """
     unit = jr.uniform(jr.key(setting.seed), (2, setting.starts), float)
     low, high = np.transpose([setting.p_range, setting.s_range])[..., None]
     p, s = low + np.asarray(unit) * (high - low)
@@ -121,11 +136,11 @@ def _at_the_end(setting, cells):
     y0, params = wide(_start(setting, cells), cells.params)
     ends = _final(setting, fates.flow, y0, (params, None), setting.time)
     value = ends.y.p if setting.quantity == "p" else np.asarray(fates.state(ends.y).s)
-    return _told(value, np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES))
+    return _with_counts(value, np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES))
 
 
 def _escape_time(setting, cells):
-    """Until p is half of p*, of modes that survive."""
+    """The time until p is half of p*, for modes that survive."""
     y0, params = wide(_start(setting, cells), cells.params)
     ends = _final(
         setting, fates.flow, y0, (params, fates.goals(params)), setting.time, fates.escaped
@@ -134,11 +149,11 @@ def _escape_time(setting, cells):
     late = (code == SURVIVES) & (ends.status == ensemble.REACHED)
     code = np.where(late, UNDECIDED, code)
     value = np.where(code == SURVIVES, ends.t, np.nan)
-    return _told(value, code)
+    return _with_counts(value, code)
 
 
 def _alignment_margin(setting, cells):
-    """The least K on the way, from one minimum of it to the next."""
+    """The least K along the solution, which is solved from one extremum of K to the next."""
     y, params = wide(_start(setting, cells), cells.params)
     left = np.full(len(y.p), setting.time)
     least, rate = _margins(y, params)
@@ -151,7 +166,7 @@ def _alignment_margin(setting, cells):
         if not left.any():
             break
         y, sign = ends.y, -sign
-    return _told(least, np.where(failed, FAILED, SURVIVES))
+    return _with_counts(least, np.where(failed, FAILED, SURVIVES))
 
 
 def _margins(y, params):
@@ -166,7 +181,7 @@ def _alignment(setting, cells):
     y0 = Tracked(y0, np.zeros(len(y0.p)))
     ends = _final(setting, tracked, y0, (params, None), setting.time)
     code = np.where(ends.status > ensemble.EVENT, FAILED, SURVIVES)
-    return _told(ends.y.log10, code)
+    return _with_counts(ends.y.log10, code)
 
 
 QUANTITIES: dict[str, Callable] = {

@@ -1,4 +1,4 @@
-"""What a map over two parameters is of: its axes, its quantity, and what it holds fixed."""
+"""The specification of a map: its two axes, its quantity and its fixed parameters."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,21 +13,22 @@ from lindyn.theory.states import Numbers, Params
 from lindyn.theory.steps import SGD
 
 
-PARTS = {"escape-time": 0.1, "alignment-margin": 0.2, "alignment": 0.2}  # the others: 0.5
+# Default initial p in units of p*, by quantity; 0.5 for the others.
+PARTS = {"escape-time": 0.1, "alignment-margin": 0.2, "alignment": 0.2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """Values of one parameter, evenly spaced, with both ends among them."""
+    """Values of one parameter, evenly spaced (with `log`, in its logarithm), with both ends."""
 
-    name: str  # as the flag: "wd", "wd-p", "wd-s", "alpha-p", ..., "p0", "s0"
+    name: str  # the flag's name: "wd", "wd-p", "wd-s", "alpha-p", ..., "p0", "s0"
     low: float
     high: float
     count: int
     log: bool = False
 
     def at(self, index: Any) -> Any:
-        """The values at indices, or between them."""
+        """The values at these indices, which may be fractional."""
         part = np.asarray(index) / (self.count - 1)
         if self.log:
             return self.low ** (1 - part) * self.high**part
@@ -35,49 +36,51 @@ class Axis:
 
 
 class Cells(NamedTuple):
-    """What is solved in each cell."""
+    """The problems to solve. A field holds one number, or an array with one entry per cell."""
 
     params: Params  # tau = 1 if the target moves
     p: Numbers
     s: Numbers
-    tau: Numbers  # where the target starts
-    sgd: SGD | None = None  # whose steps are taken; else it is the flow
-    case: Scenario | None = None  # a trainer's settings, as arrays
+    tau: Numbers  # initial tau of the target
+    sgd: SGD | None = None  # the SGD whose steps are taken; None for the flow
+    case: Scenario | None = None  # the trainer's settings, as arrays; None for the flow
 
 
 @dataclasses.dataclass(frozen=True)
 class Specification:
-    """All that a map depends on. Cells are numbered along x, then y."""
+    """Everything that a map depends on. Cells are numbered along x first, then along y."""
 
     quantity: str
     x: Axis
     y: Axis
-    fixed: Mapping[str, float]  # the rest, by the names of axes
-    moving: bool = False  # target: `fields.modes`, else `fields.modes_fixed_tau`
-    time: float = 1e6  # at which the quantity is taken, or by which a fate is to be certain
-    starts: int = 1  # of "basin", in a cell
-    p_range: tuple[float, float] = (-1.0, 2.0)  # of them, in units of p* = tau/a
-    s_range: tuple[float, float] = (0.0, 2.0)  # and of p*^2/alpha_p
+    fixed: Mapping[str, float]  # the other parameters, by the names of axes
+    moving: bool = False  # True: `fields.modes`; False: `fields.modes_fixed_tau`
+    time: float = 1e6  # at which the quantity is taken, or an undecided solve ends
+    starts: int = 1  # random starts in a cell, for "basin" and "rank"
+    p_range: tuple[float, float] = (-1.0, 2.0)  # of random starts, in units of p* = tau/a
+    s_range: tuple[float, float] = (0.0, 2.0)  # of random starts, in units of p*^2/alpha_p
     seed: int = 0
     rtol: float = 1e-8
-    trainer: Mapping[str, Any] | None = None  # steps in its units, as many as `time`
+    trainer: Mapping[str, Any] | None = None
+    """Settings of a trainer, for `time` steps of SGD in its units; None for the flow."""
 
     @property
     def cells(self) -> int:
+        """The number of cells."""
         return self.x.count * self.y.count
 
     @property
     def part(self) -> float:
-        """Where modes start if no p0 is given, in units of p*: in the middle, or with a way."""
+        """The default initial p, in units of p*; smaller for quantities of the way to p*."""
         return PARTS.get(self.quantity, 0.5)
 
     def place(self, i: Any, j: Any) -> Cells:
-        """The cells at indices i along x and j along y."""
+        """The cells at indices i along x and j along y, which may be fractional."""
         at = {**self.fixed, self.x.name: self.x.at(i), self.y.name: self.y.at(j)}
         if self.trainer is not None:
             case = _case(self.trainer, at, int(self.time))
             params, sgd = case.params, case.sgd
-            if not self.moving:  # the target is the online network after each step
+            if not self.moving:  # with this beta the target is W after each step
                 params = eqx.tree_at(lambda params: params.beta, params, 1 / sgd.time)
             return Cells(params, *self._start(at, params), at["tau"], sgd, case)
         params = Params(
@@ -97,14 +100,14 @@ class Specification:
 
 
 def wide(*trees: Any) -> Any:
-    """Arrays of one length: one number for each solve."""
+    """The same trees with all leaves broadcast to one shape, with one number for each solve."""
     size = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(trees)))
     return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, float), size), trees)
 
 
 def _case(trainer, at, count):
     target = "ema" if "ema" in at else "none"
-    told = {
+    settings = {
         **trainer,
         "lr": at["lr"],
         "predictor_lr": at["alpha-p"] * at["lr"],
@@ -117,4 +120,4 @@ def _case(trainer, at, count):
         "sigma2": at["sigma2"],
         "steps": count,
     }
-    return Scenario.of(told)
+    return Scenario.of(settings)

@@ -1,4 +1,4 @@
-"""A computed map with all that is drawn over it and said about it."""
+"""A computed map with the curves over it, its report and its title. Read `boundaries` first."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from lindyn.sweep.boundaries import Agreement, Closed
 from lindyn.sweep.specification import Specification
 
 
-FINE = 601  # points a side on which curves are traced
+FINE = 601  # points per axis of the grid on which curves are traced
 SHARES = {
     "collapse": "share of modes that collapse",
     "basin": "share of starts that collapse",
@@ -34,33 +34,37 @@ SYMBOLS = {
 
 
 class Line(NamedTuple):
-    """A curve: where `sign`, with a row for each of `y`, is zero."""
+    """A curve: the zeros of `sign`, which has one row for each of `y`."""
 
     name: str
     x: np.ndarray
     y: np.ndarray
     sign: np.ndarray
-    points: np.ndarray  # (many, 2), where it passes between neighbouring cells
+    points: np.ndarray  # (many, 2): (x, y) where it passes between neighbouring cells
 
 
 class ComputedMap(NamedTuple):
+    """The values of a map, its closed form, and the curves to draw."""
+
     setting: Specification
-    values: dict[str, np.ndarray]  # of `maps.compute`, with a row for each value of y
+    values: dict[str, np.ndarray]  # of `flow_maps.compute`, with a row for each value of y
     form: Closed | None
-    agreement: Agreement | None  # of the map with it, where the map says yes or no
+    agreement: Agreement | None  # of the map with its form, if the map says yes or no
     lines: list[Line]
 
     @property
     def x(self) -> np.ndarray:
+        """The values along x."""
         return self.setting.x.at(np.arange(self.setting.x.count))
 
     @property
     def y(self) -> np.ndarray:
+        """The values along y."""
         return self.setting.y.at(np.arange(self.setting.y.count))
 
 
 def chart(setting: Specification, values: dict[str, np.ndarray]) -> ComputedMap:
-    """Of the values of all cells."""
+    """The computed map; `values` are those of `flow_maps.compute` for all cells in order."""
     shape = setting.y.count, setting.x.count
     values = {name: x.reshape(shape) for name, x in values.items()}
     form, answers = boundaries.closed(setting), boundaries.told(setting, values)
@@ -85,7 +89,7 @@ def _line(setting, curve):
 
 
 def report(chart: ComputedMap) -> dict[str, Any]:
-    """What there is to say, but for the map itself."""
+    """The report of a map as content for JSON, without the values of the cells."""
     setting, values = chart.setting, chart.values
     value = values["value"]
     known = np.isfinite(value)
@@ -105,12 +109,12 @@ def report(chart: ComputedMap) -> dict[str, Any]:
     }
     if chart.form is None:
         return content
-    found = chart.agreement
+    agreement = chart.agreement
     content["closed_form"] = {
         "says": chart.form.says,
-        "distance_in_cells": found and found.cells,
-        "distance_along_x": found and found.along_x,
-        "cells_that_differ": found and found.differ,
+        "distance_in_cells": agreement and agreement.cells,
+        "distance_along_x": agreement and agreement.along_x,
+        "cells_that_differ": agreement and agreement.differ,
         "curves": {
             line.name: [[float(f"{x:.6g}") for x in point] for point in line.points]
             for line in chart.lines
@@ -126,7 +130,7 @@ def _field(setting):
 
 
 def _of_steps(setting, values):
-    """Parts of all solves; and what no axis says of them."""
+    """For steps: the trainer's settings, and the numbers of diverged and noisy solves."""
     if setting.trainer is None:
         return {}
     counts = {name: int(values[name].sum()) for name in ("diverged", "noise") if name in values}
@@ -134,11 +138,11 @@ def _of_steps(setting, values):
 
 
 def _share(quantity, value, open_):
-    told = open_ == 0 if quantity == "escape-time" else np.isfinite(value)
-    if quantity not in SHARES or not told.any():
+    decided = open_ == 0 if quantity == "escape-time" else np.isfinite(value)
+    if quantity not in SHARES or not decided.any():
         return None
     yes = {"escape-time": np.isnan(value), "alignment-margin": value < 0}.get(quantity, value)
-    return float(np.mean(yes[told]))
+    return float(np.mean(yes[decided]))
 
 
 def _start(setting):
@@ -162,6 +166,7 @@ def _start(setting):
 
 
 def title(setting: Specification) -> str:
+    """The title of the figure."""
     at = f"at $t = {setting.time:.4g}$"
     if setting.trainer is not None:
         at = f"after {setting.time:.0f} steps"
@@ -178,7 +183,7 @@ def title(setting: Specification) -> str:
 
 
 def note(setting: Specification) -> str:
-    """The parameters that do not vary, and the start."""
+    """The note of the figure: the fixed parameters and the initial condition."""
     symbols = SYMBOLS | ({"tau": r"\tau_0"} if setting.moving else {})
     symbols |= {"wd": r"\mathrm{wd}"} if setting.trainer is not None else {}
     parts = [f"${symbols[name]} = {x:.4g}$" for name, x in setting.fixed.items()]
@@ -190,9 +195,9 @@ def note(setting: Specification) -> str:
         parts.append(rf"$p_0\in[{low:g}, {high:g}]{goal}$")
         parts.append(rf"$\alpha_p s_0\in[{bottom:g}, {top:g}]{square}$")
     elif setting.quantity == "rank":
-        told = setting.trainer or {}
-        loss = {"cosine": "cosine loss", "l2": "squared loss"}[told["loss"]]
-        parts += [loss, f"batch {told['batch']}", f"{setting.starts} networks a cell"]
+        trainer = setting.trainer or {}
+        loss = {"cosine": "cosine loss", "l2": "squared loss"}[trainer["loss"]]
+        parts += [loss, f"batch {trainer['batch']}", f"{setting.starts} networks a cell"]
     elif "p0" not in given:
         parts.append(rf"$p_0 = {setting.part:g}{goal}$")
     if setting.quantity not in ("basin", "rank") and "s0" not in given:

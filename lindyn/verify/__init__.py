@@ -1,4 +1,7 @@
-"""Are the equations right? Claims checked on random problems."""
+"""Numerical checks that the equations in `lindyn.theory` are right.
+
+Read `random_problems` first, then `claims/claim`, then `command`.
+"""
 
 from collections.abc import Sequence
 

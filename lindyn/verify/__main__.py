@@ -1,4 +1,4 @@
-"""`python -m lindyn.verify`."""
+"""Entry point of `python -m lindyn.verify`."""
 
 from lindyn import command
 from lindyn.verify.command import main

@@ -1,4 +1,4 @@
-"""The paper's theorems, and what else lindyn claims, checked on random problems."""
+"""The command `python -m lindyn.verify`, which checks the theory's claims."""
 
 import dataclasses
 import math
@@ -17,23 +17,26 @@ from lindyn.command import UsageError, number
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    seeds: int = 3  # random problems for each claim; the worst residual counts
-    size: int = 5  # n2 of a problem; n1 is one more
-    seed: int = 0  # of the first problem
-    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM")] = ()  # default: all
+    seeds: int = 3  # number of random problems for each claim; the largest residual counts
+    size: int = 5  # n2 of the problems; n1 = n2 + 1
+    seed: int = 0  # seed of the first problem; each further problem adds 1
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM")] = ()
+    """Names of the claims to check. Default: all."""
     out: pathlib.Path = pathlib.Path("lindyn-out")  # a folder, or a file with suffix .json
     json: bool = False  # print one JSON object instead of the table
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
+    """The result of checking one claim, as it is written to JSON."""
+
     claim: str
     statement: str
     source: str
-    residual: float  # the worst of the seeds; NaN if a check could not be carried out
+    residual: float  # the largest of all seeds; NaN if it could not be computed
     tolerance: float
     holds: bool
-    trouble: str  # why it could not
+    trouble: str  # the error if the residual could not be computed, else empty
     seconds: float
 
 
@@ -42,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def verify(config: Config) -> int:
-    """Check the claims, write them as JSON, print the table; 1 if any fails."""
+    """Checks the claims, writes the verdicts as JSON, and prints a table or the JSON.
+
+    Returns the exit code, which is 1 if a claim fails. Raises `UsageError` for a flag that is
+    out of range, an unknown claim, or a folder that cannot be written to.
+    """
     number("--seeds", config.seeds, 1, 1000)
     number("--size", config.size, 2, 64, why="H of Theorem 2 has n1^2 n2^2 entries")
     number("--seed", config.seed, 0, 2**31)
@@ -53,10 +60,10 @@ def verify(config: Config) -> int:
     try:
         for claim in command.progress(chosen, "claims", label=lambda claim: claim.name):
             verdicts.append(check(claim, config.seeds, config.size, config.seed))
-    finally:  # what was done so far is kept when interrupted
+    finally:  # an interrupted command writes the verdicts that it has
         report = {
             **command.provenance("verify", config),
-            "holds": len(verdicts) == len(chosen) and all(each.holds for each in verdicts),
+            "holds": len(verdicts) == len(chosen) and all(x.holds for x in verdicts),
             "claims": [dataclasses.asdict(verdict) for verdict in verdicts],
         }
         path.write_text(command.as_json(report) + "\n")
@@ -69,15 +76,19 @@ def verify(config: Config) -> int:
 
 
 def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
-    """The worst residual of a claim over `seeds` random problems."""
+    """The verdict on a `Claim`, from its largest residual on random problems.
+
+    The problems have n2 = `size` and the seeds `seed`, `seed` + 1, ...; there are `seeds` of
+    them. If the residual raises ArithmeticError or ValueError, or is NaN, the claim fails.
+    """
     from lindyn.verify import random_problems
 
     begin, worst, trouble = time.perf_counter(), 0.0, ""
-    for each in range(seed, seed + seeds):
+    for problem_seed in range(seed, seed + seeds):
         try:
-            residual = float(claim.residual(random_problems.draw(jr.key(each), size)))
+            residual = float(claim.residual(random_problems.draw(jr.key(problem_seed), size)))
         except (ArithmeticError, ValueError) as error:
-            residual, trouble = math.nan, f"seed {each}: {error}"
+            residual, trouble = math.nan, f"seed {problem_seed}: {error}"
         worst = residual if math.isnan(residual) else max(worst, residual)
         if math.isnan(worst):
             break
@@ -94,7 +105,7 @@ def check(claim, seeds: int = 3, size: int = 5, seed: int = 0) -> Verdict:
 
 
 def _chosen(only):
-    from lindyn.verify.claims import CLAIMS  # brings in diffrax, which --help need not pay for
+    from lindyn.verify.claims import CLAIMS  # imports diffrax; --help stays fast without it
 
     named = {claim.name: claim for claim in CLAIMS}
     unknown = [name for name in only if name not in named]

@@ -1,7 +1,7 @@
-"""Random problems, and the loss itself on them: what the equations are checked against.
+"""Random problems on which the loss is exact, and the loss itself, to check equations against.
 
-A problem is a small set of examples with a few views each, so that every expectation over
-views is a finite sum and the loss (1) is exact, with X and X' neither isotropic nor aligned.
+A problem is a small set of examples with a few views each. Every expectation over views is
+therefore a finite sum, and the loss (1) is exact. X and X' are neither isotropic nor aligned.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,16 @@ EXAMPLES, VIEWS = 24, 3
 
 
 class Problem(eqx.Module):
+    """A finite data set, an initial condition and parameters."""
+
     views: Float[Array, "examples views n1"]
-    y: Full  # a start
+    y: Full  # initial condition
     params: Params  # eta_p = eta_s
-    key: PRNGKeyArray  # for what else a check draws
+    key: PRNGKeyArray  # for the random numbers that a check needs
 
     @property
     def data(self) -> Data:
-        """X of the mean views and X' about them, over the finite set."""
+        """X and X' of the finite set: second moments of mean views and of views about them."""
         mean = jnp.mean(self.views, axis=1)
         about = self.views - mean[:, None]
         count = self.views.shape[0] * self.views.shape[1]
@@ -41,7 +43,7 @@ class Problem(eqx.Module):
 
 
 def draw(key: PRNGKeyArray, size: int) -> Problem:
-    """Entries of order 1 over sqrt(size), n1 = size + 1 and n2 = size."""
+    """A random problem: n2 = size, n1 = size + 1, and weights of order 1/sqrt(size)."""
     keys = iter(jr.split(key, 12))
     spread = jr.uniform(next(keys), (size + 1,), minval=0.5, maxval=1.5)
     mean = jr.normal(next(keys), (EXAMPLES, 1, size + 1)) * spread[None, None]
@@ -63,18 +65,18 @@ def draw(key: PRNGKeyArray, size: int) -> Problem:
 
 
 def squared(prediction: Float[Array, " n2"], target: Float[Array, " n2"]) -> Array:
-    """1/2 |Wp f1 - f2|^2, the summand of (1)."""
+    """1/2 |Wp f1 - f2|^2, the summand of (1) for one pair of views."""
     return jnp.sum((prediction - target) ** 2) / 2
 
 
 def cosine(prediction: Float[Array, " n2"], target: Float[Array, " n2"]) -> Array:
-    """Minus the cosine between the two."""
+    """Minus the cosine of the angle between prediction and target."""
     size = jnp.linalg.norm(prediction) * jnp.linalg.norm(target)
     return -prediction @ target / size
 
 
 def loss(y: Full, problem: Problem, summand: Callable = squared) -> Array:
-    """(1): the mean over examples and over all ordered pairs of their views."""
+    """(1): the mean of `summand` over examples and over all ordered pairs of their views."""
 
     def pair(x1, x2):
         return summand(y.Wp @ y.W @ x1, y.Wa @ x2)
@@ -91,9 +93,9 @@ def descent(
     target: Callable[[Online], Array],
     summand: Callable = squared,
 ) -> Online:
-    """Minus the gradient of the loss, at rates 1 and alpha_p, and weight decay.
+    """dW/dt and dWp/dt of gradient descent at the rates 1 and alpha_p, with weight decay.
 
-    `target(y)` gives Wa, with `jax.lax.stop_gradient` where the gradient must stop.
+    `target(y)` returns Wa. It must apply `jax.lax.stop_gradient` if no gradient may reach Wa.
     """
     params = problem.params
 

@@ -1,4 +1,4 @@
-"""The isotropic reduction, Theorem 3 and its condition."""
+"""Claims about the isotropic reduction (7)-(8), Theorem 3 and its condition (17)."""
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,8 @@ def theorem_3_identity(problem):
         with_decay(problem.params, eta_p=3 * problem.params.eta_p),
     )
     rate = fields.moments(0.0, y, params)
-    of = lambda y: spectra.commutator(y.F, y.Wp)
-    C, measured = jax.jvp(of, (y,), (rate,))
+    commutator = lambda y: spectra.commutator(y.F, y.Wp)
+    C, measured = jax.jvp(commutator, (y,), (rate,))
     K = theorems.alignment_rate(y.F, y.Wp, params)
     return apart(measured, -(C @ K + K @ C))
 
@@ -83,7 +83,7 @@ def theorem_3_growth(problem):
     p = jnp.array([0.1, 0.15])
     F, turn = jnp.diag(p**2 / 10), _rotation(1e-3)
     y0 = Moments(F=F, Wp=turn @ jnp.diag(p) @ turn.T)
-    nodes, weights = leggauss(32)
+    nodes, weights = leggauss(32)  # for the integral of tr K over [0, 2 half]
     half = 2.0
     ts = jnp.concatenate([jnp.zeros(1), half * (1 + nodes), 2 * half * jnp.ones(1)])
     ys = trajectory(fields.moments, y0, params, ts, rtol=RTOL)
@@ -130,7 +130,10 @@ def _symmetric(problem):
 
 
 def _nearly_aligned(problem, params, turn):
-    """On the parabola up to a tenth, Wp turned by about `turn` against F."""
+    """A state within a tenth of the parabola s = p^2/alpha_p.
+
+    The eigenvectors of Wp are those of F, rotated by an angle of about `turn`.
+    """
     U, p, s = aligned(problem)
     p = 0.2 + 0.6 * (p + 0.5) / 1.7
     s = p**2 / params.alpha_p * (0.9 + s / 6)

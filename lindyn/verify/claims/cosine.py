@@ -1,4 +1,4 @@
-"""The cosine loss: its flow, what it conserves, and which modes live."""
+"""Claims about the cosine loss: its flow, its conserved quantities and the surviving modes."""
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,12 @@ def cosine_matrices(problem):
 @claim("SimSiam's cosine is that flow with Wa = W", "derived", 1e-12)
 def cosine_without_ema(problem):
     y = Full(W=problem.y.W, Wp=problem.y.Wp, Wa=problem.y.W)
-    of = lambda field, other: apart(
+    gap = lambda field, other: apart(
         field(0.0, problem.online, _args(problem)), _online(other(0.0, y, _args(problem)))
     )
     return jnp.maximum(
-        of(fields.cosine_simsiam, fields.cosine),
-        of(fields.cosine_gaussian_simsiam, fields.cosine_gaussian),
+        gap(fields.cosine_simsiam, fields.cosine),
+        gap(fields.cosine_gaussian_simsiam, fields.cosine_gaussian),
     )
 
 
@@ -71,12 +71,12 @@ def cosine_of_samples(problem):
         flow = Full(W=W, Wp=Wp - params.eta_p * y.Wp, Wa=params.beta * (y.W - Wa))
         return (first[0] + second[0]) / 2, flow
 
-    (value, flow), (_, alike) = expected(y.Wa), expected(y.W)
+    (value, flow), (_, simsiam_flow) = expected(y.Wa), expected(y.W)
     args = params, views
     gaps = [
         apart(fields.sampled_cosine(y, views), value),
         apart(fields.cosine_sampled(0.0, y, args), flow),
-        apart(fields.cosine_sampled_simsiam(0.0, problem.online, args), _online(alike)),
+        apart(fields.cosine_sampled_simsiam(0.0, problem.online, args), _online(simsiam_flow)),
     ]
     return jnp.max(jnp.stack(gaps))
 
@@ -99,9 +99,9 @@ def cosine_conserves(problem):
     ts = jnp.linspace(0.0, 5.0, 6)
     ys = trajectory(simsiam_modes, y, args, ts, rtol=RTOL)
     fade = jnp.exp(-2 * args[0].eta_s * ts)
-    told = jnp.stack([jnp.sum(ys.p**2, -1), jnp.sum(ys.s, -1)])
+    sums = jnp.stack([jnp.sum(ys.p**2, -1), jnp.sum(ys.s, -1)])
     c = theory.invariant(ys.p, ys.s, args[0])
-    return jnp.maximum(apart(told, told[:, :1] * fade[None]), apart(c, c[:1] * fade[:, None]))
+    return jnp.maximum(apart(sums, sums[:, :1] * fade[None]), apart(c, c[:1] * fade[:, None]))
 
 
 @claim("a mode gains of sum s if 0 < p_j < sum p^2 s/sum p s, and loses above", "derived", 0.0)
@@ -142,7 +142,10 @@ def cosine_edge(problem):
 
 @claim("one mode and equal others: its share moves in a plane, at any decay", "derived", 1e-12)
 def cosine_rival(problem):
-    """With sum p^2 = n and a decay of both, p over its root mean square moves by dp + eta p."""
+    """`fields.cosine_rival` is the flow of p divided by the root mean square of all p.
+
+    With sum p^2 = n and one weight decay eta its rate is dp/dt + eta p: the decay cancels.
+    """
     keys, count, params = jr.split(problem.key), 5, with_decay(problem.params, 0.3)
     total = count / params.alpha_p
     p = jr.uniform(keys[0], (), minval=-1.5, maxval=2.0)
@@ -192,7 +195,7 @@ def cosine_resting_scale(problem):
 
 
 def simsiam_modes(t, y, args):
-    """`fields.cosine_modes` with wa = w."""
+    """The flow `fields.cosine_modes` with the target wa = w, as in SimSiam."""
     dy = fields.cosine_modes(t, Modes(p=y.p, w=y.w, wa=y.w), args)
     return Modes(p=dy.p, w=dy.w, wa=dy.w)
 
@@ -202,6 +205,7 @@ def _args(problem):
 
 
 def _concentrated(y, data):
+    """C/(N_q N_z) of `fields.cosine`: the cosine of outputs whose lengths do not vary."""
     same = data.X + data.X_aug
     q2 = jnp.trace(y.Wp @ y.W @ same @ y.W.T @ y.Wp.T)
     z2 = jnp.trace(y.Wa @ same @ y.Wa.T)
@@ -209,6 +213,7 @@ def _concentrated(y, data):
 
 
 def _descent(problem, agreement):
+    """Gradient descent on -`agreement` by automatic differentiation, with decay and EMA."""
     y, params = problem.y, problem.params
     slope = jax.grad(lambda y: agreement(y, problem.data))(y)
     return Full(
@@ -223,14 +228,14 @@ def _online(y):
 
 
 def _modes(problem):
-    """Isotropic data; p of both signs, w above zero and wa = w."""
+    """Modes with p of both signs and wa = w > 0, and the arguments for isotropic data."""
     _, p, s = aligned(problem)
     data = Correlations(same=1 + problem.params.sigma2, across=1.0)
     return Modes(p=p, w=jnp.sqrt(s), wa=jnp.sqrt(s)), (problem.params, data)
 
 
 def _settled(problem):
-    """All modes at one p, without decay."""
+    """A fixed point: all modes have the same p and the same s. Decays and beta are zero."""
     y, (params, data) = _modes(problem)
     y = Modes(p=jnp.full_like(y.p, 0.6), w=y.w, wa=y.w)
     s = jnp.mean(y.s)
@@ -239,7 +244,10 @@ def _settled(problem):
 
 
 def _fastest(field, y, args):
-    """The largest rate at which p and w come back, the target held."""
+    """The largest modulus of the eigenvalues of the Jacobian of `field` in (p, w).
+
+    The target wa is held fixed for `fields.cosine_modes`, and is w otherwise.
+    """
     held = field is fields.cosine_modes
     leaves = lambda p, w: field(0.0, Modes(p=p, w=w, wa=y.wa if held else w), args)
 

@@ -1,4 +1,4 @@
-"""Where modes end: fixed points, critical decay, basins, closed-form predictors."""
+"""Claims about the fates of modes: fixed points, critical decay, basins, closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,8 @@ def fixed_points(problem):
 def classes(problem):
     params = with_decay(problem.params, 0.5 * theory.critical_decay(problem.params))
     wanted = [stability.STABLE_NODE, stability.SADDLE, stability.STABLE_NODE]
-    found = theory.fixed_points(params).kind
-    return jnp.sum(found != jnp.array(wanted)).astype(float)
+    kinds = theory.fixed_points(params).kind
+    return jnp.sum(kinds != jnp.array(wanted)).astype(float)
 
 
 @claim(
@@ -112,8 +112,8 @@ def directpred_escape(problem):
     goals = (high - eps[1:]) ** 2
     escaped = jnp.max(jnp.abs(s[1:] / goals - 1))
     edges = jnp.stack([theory.directset_edge(params, eps=e) for e in eps])
-    said = (edges[0] > 1e-10) & jnp.all(edges[1:] == 0)
-    return jnp.where(said, jnp.maximum(escaped, s[0] / 1e-10), jnp.inf)
+    edges_hold = (edges[0] > 1e-10) & jnp.all(edges[1:] == 0)
+    return jnp.where(edges_hold, jnp.maximum(escaped, s[0] / 1e-10), jnp.inf)
 
 
 @claim(
@@ -153,22 +153,24 @@ def runaway(problem):
 def solver_order(problem):
     params = with_decay(problem.params, alpha_p=4.0)
     start, ts = Modes.of(p=-0.5, s=2.0, tau=0.2), jnp.array([0.0, 4.0])
-    run = lambda **how: trajectory(fields.modes, start, params, ts, **how)
+    run = lambda **options: trajectory(fields.modes, start, params, ts, **options)
     exact = run(rtol=1e-14)
-    error = lambda **how: apart(run(**how), exact)
-    slope = lambda dt, **how: jnp.log2(error(dt=2 * dt, **how) / error(dt=dt, **how))
+    error = lambda **options: apart(run(**options), exact)
+    slope = lambda dt, **options: jnp.log2(
+        error(dt=2 * dt, **options) / error(dt=dt, **options)
+    )
     explicit, implicit = slope(0.05), slope(0.0125, stiff=True, rtol=1e-10)
     return jnp.maximum(jnp.abs(explicit - 8), jnp.abs(implicit - 5))
 
 
 def _rest(field, fixed, args):
-    """The field at its fixed points, all three of which must be there."""
+    """The largest |field| at its three fixed points; infinite if one of them is missing."""
     rates = jax.vmap(lambda y: field(0.0, y, args))(fixed.y)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(rates)]))
     return jnp.where(jnp.any(fixed.kind == stability.NONE), jnp.inf, largest)
 
 
 def _end(field, y0, args, t1):
-    """Many solves, to t1."""
+    """The states at t1 of an ensemble of initial value problems."""
     ends = ensemble.states(field, y0, args, jnp.stack([0.0, t1]), rtol=1e-9, atol=1e-18)
     return jax.tree.map(lambda y: y[:, -1], ends.y)

@@ -1,4 +1,4 @@
-"""The decoupled eigenvalues: reduction, invariance, parabola, target."""
+"""Claims about the decoupled modes: reduction, invariant, flow on the parabola, target."""
 
 import jax
 import jax.numpy as jnp
@@ -142,7 +142,7 @@ def implicit_solution(problem):
     ts = jnp.array([0.0, 0.5, 2.0])
     p0 = jnp.array([0.6, 0.9]) * problem.params.tau / (1 + problem.params.sigma2)
     worst = []
-    for share in (0.0, 1e-6, 0.5, 1.0, 1.5):  # of the critical decay
+    for share in (0.0, 1e-6, 0.5, 1.0, 1.5):  # fractions of the critical decay
         params = with_decay(problem.params, share * critical)
         ps = trajectory(fields.parabola, p0, params, ts, rtol=1e-13)
         times = theory.time_on_parabola(p0[None], ps, params)
@@ -151,7 +151,7 @@ def implicit_solution(problem):
 
 
 def _in_basis(ys, U, V):
-    """The diagonals of the trajectory's matrices in the bases of U's columns, V's rows."""
+    """Modes of a matrix trajectory: the diagonals of U^T Wp U, U^T W V^T and U^T Wa V^T."""
     return Modes(
         p=jnp.einsum("ij,tik,kj->tj", U, ys.Wp, U),
         w=jnp.einsum("ij,tik,jk->tj", U, ys.W, V),

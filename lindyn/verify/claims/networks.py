@@ -1,4 +1,4 @@
-"""The matrix flows: descent on the loss, Theorem 1, Theorem 2, no predictor."""
+"""Claims about the matrix flows: descent on the loss, Theorems 1 and 2, no predictor."""
 
 import equinox as eqx
 import jax
@@ -71,8 +71,8 @@ def theorem_1_split(problem):
     params = with_decay(problem.params, eta_p=3 * problem.params.eta_p)
     y = problem.y
     rate = fields.full(0.0, y, (params, problem.data))
-    of = lambda y: theorems.balance(y.W, y.Wp, params.alpha_p)
-    _, measured = jax.jvp(of, (y,), (rate,))
+    balance = lambda y: theorems.balance(y.W, y.Wp, params.alpha_p)
+    _, measured = jax.jvp(balance, (y,), (rate,))
     encoder, predictor = y.W @ y.W.T, y.Wp.T @ y.Wp
     expected = -2 * params.eta_s * encoder + 2 * params.eta_p * predictor / params.alpha_p
     return apart(measured, expected)
@@ -94,8 +94,9 @@ def theorem_2_curvature(problem):
 def theorem_2_bound(problem):
     ts = jnp.linspace(0.0, 8.0, 81)
     ys = trajectory(fields.no_stop_gradient, problem.online, flow_args(problem), ts, rtol=RTOL)
-    of = lambda Wp: jnp.linalg.eigvalsh(theorems.curvature(Wp, problem.data, problem.params))[0]
-    return excess(ys.W, ts, jnp.min(jax.vmap(of)(ys.Wp)))
+    curvature = lambda Wp: theorems.curvature(Wp, problem.data, problem.params)
+    least = lambda Wp: jnp.linalg.eigvalsh(curvature(Wp))[0]
+    return excess(ys.W, ts, jnp.min(jax.vmap(least)(ys.Wp)))
 
 
 @claim("without a predictor W = W(0) e^(-(X' + eta) t): collapse", "section 3", 1e-10)
@@ -112,6 +113,7 @@ def flow_args(problem):
 
 
 def _imbalance(problem, field, y0, args):
+    """The deviation of the balance of (5) from e^(-2 eta t) along a solution."""
     ts = jnp.linspace(0.0, 5.0, 11)
     ys = trajectory(field, y0, args, ts, rtol=RTOL)
     balances = jax.vmap(theorems.balance, (0, 0, None))(ys.W, ys.Wp, problem.params.alpha_p)

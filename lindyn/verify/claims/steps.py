@@ -1,4 +1,4 @@
-"""Theorem 1 for steps of SGD, on a network with ReLUs and a BatchNorm."""
+"""Claims about Theorem 1 for steps of SGD, on a network with ReLUs and a BatchNorm."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from lindyn.verify.claims.claim import apart, claim
 
 
 BATCH, STEPS = 16, 200
-KEEP = 0.99  # of the target, a step
+KEEP = 0.99  # fraction of the target that a step keeps
 
 
 class Network(NamedTuple):
@@ -69,6 +69,7 @@ def theorem_1_source(problem):
 
 
 def _unexplained(problem, **kind):
+    """The difference between the final balance and the one that `theorems` predicts."""
     sgd = _sgd(problem, **kind)
     run = _trained(problem, sgd, 0.02 * (1 - 0.5 * jnp.arange(STEPS) / STEPS))
     ledger = _ledger(run, sgd)
@@ -76,20 +77,20 @@ def _unexplained(problem, **kind):
 
 
 def _sgd(problem, **kind):
-    """Decays that differ."""
+    """SGD with momentum 0.9, and with different decays of encoder and predictor."""
     params = problem.params
     eta_s, eta_p = 0.1 * params.eta_s, 0.3 * params.eta_p
     return SGD(alpha_p=params.alpha_p, momentum=0.9, eta_s=eta_s, eta_p=eta_p, **kind)
 
 
 class Run(NamedTuple):
-    """With a leading axis of steps: before a step, its V' and a U, and its rate a."""
+    """A training run. All leaves but those of `end` have a leading axis of steps."""
 
-    at: Layers
-    momenta: Layers
-    steps: Layers
-    rate: Float[Array, " steps"]
-    end: Layers
+    at: Layers  # before the step
+    momenta: Layers  # V' of the step
+    steps: Layers  # a U, which the step subtracts
+    rate: Float[Array, " steps"]  # a
+    end: Layers  # after the last step
 
     @property
     def start(self) -> Layers:
@@ -107,16 +108,16 @@ def _ledger(run, sgd):
 
 @eqx.filter_jit
 def _trained(problem, sgd, rates):
-    start = _drawn(problem)
-    each = lambda of_W, of_Wp: Network(of_W, of_W, of_Wp, of_Wp, of_Wp)
-    over, decays = each(jnp.ones(()), sgd.alpha_p), each(sgd.eta_s, sgd.eta_p)
+    start = _random_network(problem)
+    per_leaf = lambda of_W, of_Wp: Network(of_W, of_W, of_Wp, of_Wp, of_Wp)
+    factors, decays = per_leaf(jnp.ones(()), sgd.alpha_p), per_leaf(sgd.eta_s, sgd.eta_p)
 
     def advance(state, step):
         net, target, V = state
         key, rate = step
         g = jax.grad(_loss)(net, target, _views(problem, key))
         U, V = _direction(g, V, net, decays, sgd)
-        steps = jax.tree.map(lambda u, r: rate * r * u, U, over)
+        steps = jax.tree.map(lambda u, r: rate * r * u, U, factors)
         new = jax.tree.map(jnp.subtract, net, steps)
         target = jax.tree.map(lambda a, w: KEEP * a + (1 - KEEP) * w, target, new)
         return (new, target, V), (net.layers, V.layers, steps.layers)
@@ -128,7 +129,7 @@ def _trained(problem, sgd, rates):
 
 
 def _direction(g, V, net, decays, sgd):
-    """U and V' of `SGD`."""
+    """The direction U and the new momentum V' of `theorems.SGD`, for each leaf."""
     decay = jax.tree.map(jnp.multiply, decays, net)
     add = lambda x, y, factor=1.0: jax.tree.map(lambda a, b: a + factor * b, x, y)
     if not sgd.decoupled:
@@ -138,7 +139,7 @@ def _direction(g, V, net, decays, sgd):
     return (add(U, decay) if sgd.decoupled else U), V
 
 
-def _drawn(problem):
+def _random_network(problem):
     d, n1 = problem.y.W.shape
     keys = iter(jr.split(jr.fold_in(problem.key, 1), 5))
     matrix = lambda rows, columns: jr.normal(next(keys), (rows, columns)) / jnp.sqrt(columns)
@@ -152,11 +153,11 @@ def _drawn(problem):
 
 
 def _views(problem, key):
-    """Two of each of a batch's vectors."""
+    """Two random views of each example of a random batch, of shape (2, BATCH, n1)."""
     examples, views, _ = problem.views.shape
     which, pairs = jr.split(key)
-    some = jr.randint(which, (1, BATCH), 0, examples)
-    return problem.views[some, jr.randint(pairs, (2, BATCH), 0, views)]
+    batch = jr.randint(which, (1, BATCH), 0, examples)
+    return problem.views[batch, jr.randint(pairs, (2, BATCH), 0, views)]
 
 
 def _outputs(net, x):
@@ -174,7 +175,7 @@ def _with_one(x):
 
 
 def _loss(net, target, views):
-    """Minus the cosine, in both directions."""
+    """Minus the mean cosine of prediction and target, summed over both directions."""
     first, second = (_prediction(net, _outputs(net, x)) for x in views)
     to_first, to_second = (_outputs(target, x) for x in views)
     mean = lambda p, a: jnp.mean(jax.vmap(random_problems.cosine)(p, a))
