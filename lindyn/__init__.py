@@ -1,4 +1,9 @@
-"""The learning dynamics of linear BYOL: solved, drawn and checked."""
+"""The learning dynamics of linear BYOL (Tian, Chen and Ganguli, ICML 2021, arXiv 2102.06810).
+
+The package solves the equations of motion, draws their phase portraits and checks trained
+networks against them. The names below are imported on first use. Each command of the command
+line, such as `lindyn phase`, has a folder of its own.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -47,15 +47,6 @@ AXES = {
     "momentum": "momentum",
     "ema": r"$\gamma_a$, what the target keeps of itself",
 }
-BARS = {
-    "rank": "modes that are left",
-    "basin": "share that collapses",
-    "p": "$p$",
-    "s": "$s$",
-    "escape-time": "time, in 1 / learning rate of the encoder",
-    "alignment-margin": "least eigenvalue of $K$ on the way",
-    "alignment": r"$\log_{10}$ of the change of $[F, W_p]$",
-}
 MOST_DRAWN = 1024  # cells along each axis
 FADED = LinearSegmentedColormap.from_list("faded", ["#f7fafd", "#9ec5e0", BLUE, "#00324f"])
 LEFT = LinearSegmentedColormap.from_list(
@@ -76,7 +67,7 @@ def map_figure(chart, title, note, *, show=False) -> Figure:
     fig = (_window if show else Figure)(dpi=200)
     ax = fig.add_axes((0, 0, 1, 1))
     mesh, handles = draw_map(ax, chart)
-    label = BARS.get(chart.setting.quantity)
+    label = chart.label
     left, side, tall, foot = 0.56, 3.6, 3.0, 0.84 if handles else 0.66
     width, height = left + side + (0.75 if label else 0.12), foot + tall + 0.27
     fig.set_size_inches(width, height)

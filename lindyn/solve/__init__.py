@@ -1,4 +1,8 @@
-"""Numbers from equations: one trajectory, or ensembles of many, whatever the field."""
+"""Integration of differential equations: single trajectories and ensembles of many problems.
+
+`diffrax_solver` integrates one trajectory, and `ensemble` integrates many independent problems
+at once. Both accept any vector field `f(t, y, args)`.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

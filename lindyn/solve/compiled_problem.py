@@ -1,4 +1,7 @@
-"""What a program for many solves is compiled for, and what it is given."""
+"""The static specification of an ensemble's program, and the inputs that its problems share.
+
+Read `ensemble` first.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -9,7 +12,7 @@ from jaxtyping import PyTree
 
 
 class Layout(NamedTuple):
-    """The columns of a row: the leaves of a pytree one after another."""
+    """The layout of a pytree in the columns of a row: its leaves one after another."""
 
     shapes: tuple[tuple[int, ...], ...]
     structure: Any
@@ -24,46 +27,46 @@ class Layout(NamedTuple):
         return sum(math.prod(shape) for shape in self.shapes)
 
     def unpack(self, columns: Any) -> PyTree:
-        """(width, lanes) to leaves whose last axis is the lanes."""
-        leaves, at = [], 0
+        """The pytree of `columns` (width, lanes). The last axis of each leaf is the lanes."""
+        leaves, first = [], 0
         for shape in self.shapes:
             size = math.prod(shape)
             if shape == ():
-                leaves.append(columns[at])
+                leaves.append(columns[first])
             else:
-                leaves.append(columns[at : at + size].reshape(*shape, columns.shape[-1]))
-            at += size
+                leaves.append(columns[first : first + size].reshape(*shape, columns.shape[-1]))
+            first += size
         return jax.tree.unflatten(self.structure, leaves)
 
 
 def pack(tree: PyTree, *more: jax.Array) -> jax.Array:
-    """The inverse, and more columns: (lanes, width)."""
+    """The inverse of `Layout.unpack`, with the columns `more` appended: (lanes, width)."""
     leaves = [*jax.tree.leaves(tree), *more]
     columns = [x.reshape(-1, x.shape[-1]).astype(leaves[0].dtype) for x in leaves]
     return jnp.concatenate(columns).T
 
 
 class CompiledProblem(NamedTuple):
-    """What is compiled for."""
+    """The static specification: a program is compiled once for each of its values."""
 
     functions: Any  # field and event without their arrays: leaves and structure
     y: Layout
-    given: Layout  # those leaves of args that differ from solve to solve
-    args: Any  # the structure of args, and which leaves differ
-    order: int  # of the Taylor series, where the field has one
-    saved: bool  # states at times, not only the last
+    given: Layout  # the leaves of args that differ between problems
+    args: Any  # the structure of args, and for each leaf whether it differs between problems
+    order: int  # of the Taylor series, if the field has one
+    saved: bool  # whether states at given times are saved, not only the last state
     devices: tuple
-    kernel: bool  # one kernel of its own on a GPU, not XLA's
-    quick: bool  # to compile, not to run
+    kernel: bool  # whether a GPU may run a Pallas kernel instead of XLA's loop
+    quick: bool  # whether to compile fast, at the expense of the run time
 
 
 class SharedInputs(NamedTuple):
-    """What all solves share."""
+    """The inputs that all problems share."""
 
-    shared: list  # leaves of args
-    arrays: PyTree  # those of the field and the event
+    shared: list  # scalar leaves of args
+    arrays: PyTree  # arrays of the field and the event
     t0: Any
     rtol: Any
     atol: Any
     max_steps: Any
-    times: Any  # at which states are saved
+    times: Any  # at which states are saved, without t0

@@ -1,4 +1,7 @@
-"""One solve, through diffrax: the reference that everything faster is held against."""
+"""Integration of one trajectory with diffrax, the reference for the faster ensemble solvers.
+
+One file, since all public functions share one integration, its checks and its error message.
+"""
 
 import math
 from collections.abc import Callable
@@ -19,15 +22,15 @@ from lindyn.theory.states import Scalar
 
 Y = TypeVar("Y")
 MAX_STEPS = 1_000_000
-SAFETY = 0.1  # of rtol, for each step, since the errors of the steps add up
+SAFETY = 0.1  # a step gets this fraction of the tolerances, since errors of steps add up
 
 
 class SolveError(ArithmeticError):
-    """A solve that did not get to its end. The message says which variable, and when."""
+    """An integration did not reach its end. The message names the variable and the time."""
 
 
 class Steady(eqx.Module):
-    """Where a flow has come to rest, and when."""
+    """The state in which a flow has come to rest, and the time when it did."""
 
     t: Float[Array, ""]
     y: PyTree
@@ -45,18 +48,30 @@ def trajectory(
     dt: float | None = None,
     max_steps: int = MAX_STEPS,
 ) -> Y:
-    """The solution of dy/dt = field(t, y, args), y(ts[0]) = y0, at each of `ts`.
+    """The solution of dy/dt = field(t, y, args), y(ts[0]) = y0, at each of the times `ts`.
 
-    A `Y` with a leading time axis, in the precision of y0 (float64 needs JAX's
-    `jax_enable_x64`). `ts` strictly increases, or decreases to integrate backward.
+    The result has the type of y0 with a leading time axis, in the precision of y0 (float64
+    needs JAX's `jax_enable_x64`). `ts` must increase strictly, or decrease strictly to
+    integrate backward in time.
 
-    The error of a step stays below rtol |y| + atol, for each matrix of the state in its
-    norm and for each mode by itself, so that modes many decades apart are right together;
-    steps end at `ts`. `stiff` takes an implicit method, `dt` steps of that fixed size, and
-    `max_steps` are taken at most.
+    The error of a step stays below rtol |y| + atol. This holds for the norm of each matrix of
+    the state, and for each mode separately, so modes of very different magnitude are all
+    accurate. Steps end at each of `ts`. With `stiff` an implicit method is used. With `dt` all
+    steps have that fixed size, and states at `ts` are interpolated. At most `max_steps` steps
+    are taken.
 
-    ValueError for bad `ts`, tolerances or y0; `SolveError` if the solve fails. Under
-    `jit` or `vmap`, where nothing can be raised, times that were not reached hold NaN.
+    Raises ValueError for invalid `ts`, tolerances or y0, and `SolveError` if the integration
+    fails. Under `jit` or `vmap` no failure can be raised; states at times that were not reached
+    are NaN.
+
+    Example:
+
+        >>> import jax.numpy as jnp
+        >>> import lindyn as ld
+        >>> ts = jnp.array([0.0, 5.0])
+        >>> p = ld.trajectory(ld.fields.parabola, 0.3, ld.Params(eta=0.04), ts)
+        >>> [round(float(x), 6) for x in p]
+        [0.3, 0.774414]
     """
     y0, args, ts = _checked(y0, args, ts, rtol, atol, dt)
     _positive("max_steps", max_steps)
@@ -81,10 +96,19 @@ def dense(
     atol: float = 0.0,
     stiff: bool = False,
 ) -> Callable[[Float[Array, ""]], Y]:
-    """The solution over [t0, t1] as a function of one time; the rest as `trajectory`.
+    """The solution over [t0, t1] as a function of one time; arguments as in `trajectory`.
 
-    It interpolates between the steps, with about 10 times the error of `trajectory`.
-    Solves twice, to count the steps that it must keep, so not under `jit`.
+    The function interpolates between steps, with about 10 times the error of `trajectory`.
+    The equation is integrated twice, because the first pass counts the steps that must be
+    stored. Therefore `dense` does not work under `jit`.
+
+    Example:
+
+        >>> import lindyn as ld
+        >>> from lindyn import solve
+        >>> p = solve.dense(ld.fields.parabola, 0.3, ld.Params(eta=0.04), 0.0, 20.0)
+        >>> round(float(p(5.0)), 6)
+        0.774414
     """
     y0, args, ts = _checked(y0, args, [t0, t1], rtol, atol)
     tolerances = _arrays((rtol, atol, None), ts.dtype)
@@ -107,7 +131,16 @@ def steady_state(
 ) -> Steady:
     """The end of the first step after which |dy/dt| <= rtol |y| + atol.
 
-    `SolveError` if that has not happened by time t1. The norms are the largest entries.
+    Each norm is the largest absolute entry. Raises `SolveError` if this has not happened by
+    time t1, and ValueError as in `trajectory`.
+
+    Example:
+
+        >>> import lindyn as ld
+        >>> from lindyn import solve
+        >>> steady = solve.steady_state(ld.fields.parabola, 0.3, ld.Params(eta=0.04))
+        >>> round(float(steady.y), 6)
+        0.958258
     """
     y0, args, ts = _checked(y0, args, [0.0, t1], rtol, atol)
     tolerances = _arrays((rtol, atol, None), ts.dtype)
@@ -119,7 +152,7 @@ def steady_state(
 
 
 class _Plan(eqx.Module):
-    """What is compiled for."""
+    """The static options of an integration, for which it is compiled."""
 
     stiff: bool = eqx.field(static=True)
     save: str = eqx.field(static=True)  # "ts", "dense" or "end"
@@ -128,10 +161,10 @@ class _Plan(eqx.Module):
 
 
 class _End(eqx.Module):
-    """The last state that was reached."""
+    """The last state that was reached, and how the integration ended."""
 
     t: Float[Array, ""]
-    ahead: Float[Array, ""]  # a few roundings later, where a step would have to look
+    ahead: Float[Array, ""]  # slightly after t, where a next step would evaluate the field
     y: PyTree
     failed: Bool[Array, ""]
     rested: Bool[Array, ""]
@@ -139,10 +172,11 @@ class _End(eqx.Module):
 
 
 class _Scaled(dfx.AbstractAdaptiveStepSizeController):
-    """diffrax's PID control, of the error over a scale of our own.
+    """diffrax's PID controller, applied to the ratio of the error to another scale.
 
-    The scale is the norm of a matrix, since its entries depend on the basis, and the
-    absolute value of everything else; the largest ratio counts, not the root mean square.
+    The scale of a matrix is its norm, because its entries depend on the basis. The scale of
+    every other variable is its absolute value. The controller uses the largest ratio, not the
+    root mean square.
     """
 
     rtol: Any
@@ -174,7 +208,8 @@ class _Scaled(dfx.AbstractAdaptiveStepSizeController):
     def _ratio(self, y0, y1, error):
         scale = self.rtol * jnp.maximum(_size(y0), _size(y1)) + self.atol
         ratio = error / jnp.maximum(scale, jnp.finfo(error.dtype).tiny)
-        return jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)  # smaller steps, not NaN
+        # An infinite ratio makes the step smaller, whereas NaN would end the integration.
+        return jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
 
 
 @eqx.filter_jit
@@ -194,7 +229,8 @@ def _integrate(field, y0, args, ts, tolerances, plan) -> tuple[Any, _End]:
         controller = dfx.ConstantStepSize()
     solver = dfx.Dopri8()
     if plan.stiff:
-        # Not diffrax's VeryChord, which calls smooth steps divergent and shrinks them.
+        # diffrax's default root finder, VeryChord, takes smooth steps for divergent ones and
+        # shrinks them.
         tight: Any = dict(rtol=rtol, atol=rtol * _largest(y0), norm=_largest)
         solver = dfx.Kvaerno5(root_finder=optx.Chord(**tight))
     subs = {"t1": dfx.SubSaveAt(t1=True)}
@@ -235,7 +271,7 @@ def _integrate(field, y0, args, ts, tolerances, plan) -> tuple[Any, _End]:
 
 
 def _first_step(field, y0, args, ts):
-    """A thousandth of the state's own time scale; the controller takes it from there."""
+    """The first step size: a thousandth of the time scale of the state, |y0|/|dy/dt|."""
     span = jnp.abs(ts[1] - ts[0])
     speed = _largest(field(ts[0], y0, args))
     own = jnp.where(speed > 0, _largest(y0) / jnp.where(speed > 0, speed, 1), span)
@@ -247,6 +283,7 @@ def _name(field):
 
 
 def _size(x):
+    """The norm of a matrix over the root of its number of entries; else the absolute value."""
     return jnp.linalg.norm(x) / math.sqrt(x.size) if x.ndim == 2 else jnp.abs(x)
 
 
@@ -285,7 +322,7 @@ def _positive(name, value):
 
 
 def _arrays(tree, dtype):
-    """Numbers as arrays: what is a Python float would be compiled for again and again."""
+    """Python floats as arrays, since each new float value would cause another compilation."""
     cast = lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x
     return jax.tree.map(cast, tree)
 

@@ -1,7 +1,11 @@
-"""Many independent small solves, each with steps of its own, at the speed of the hardware.
+"""Integration of many independent small initial value problems, each with its own step size.
 
-The solves wait in rows of one array. A device keeps a few going side by side; every few steps
-those that are done write their row of results and the next take their place.
+Read this module first of those for ensembles; then `scheduler`, which runs on each device, and
+`stepping`, which takes the steps. The problems are rows of one array. A device advances some of
+them at the same time. Every few steps, finished problems write their row of results, and
+waiting problems take their places.
+
+One file, since the two public functions share the checks, the chunks and the results.
 """
 
 import contextlib
@@ -28,24 +32,24 @@ from lindyn.solve.stepping import (
 
 
 Y = TypeVar("Y")
-CHUNK = 1 << 17  # solves that wait on a device at a time
-ROOM = 1 << 24  # numbers that they and their results may hold
+CHUNK = 1 << 17  # the most problems that a device holds at a time
+ROOM = 1 << 24  # about the most numbers that these problems and their results may have
 
 
 class Ends(eqx.Module, Generic[Y]):
-    """What became of each solve, in NumPy arrays with a leading axis of solves."""
+    """The result of each solve, in NumPy arrays with a leading axis of solves."""
 
     y: Y
-    t: Float[np.ndarray, " solves"]  # the end, or when the event held, or the last good step
+    t: Float[np.ndarray, " solves"]  # t1, or the time of the event, or of the last good step
     status: Int[np.ndarray, " solves"]  # an index into `STATUS`
-    label: Int[np.ndarray, " solves"]  # the value of the event that held, else 0
+    label: Int[np.ndarray, " solves"]  # the value of the event that stopped the solve, else 0
     steps: Int[np.ndarray, " solves"]  # accepted
     rejected: Int[np.ndarray, " solves"]
-    slots: int  # steps that were computed, those of idle lanes among them
+    slots: int  # steps that were computed, including those of idle lanes
 
     @property
     def wasted(self) -> float:
-        """The part of the work that did not advance a solve."""
+        """The fraction of the computed steps that did not advance a solve."""
         return 1 - int(self.steps.sum()) / self.slots
 
 
@@ -62,23 +66,37 @@ def final(
     max_steps: int = 100_000,
     quick: bool = False,
 ) -> Ends[Y]:
-    """dy/dt = field(t, y, args) from y0 at t0: the states at t1.
+    """The states at t1 of dy/dt = field(t, y, args), y(t0) = y0, for many initial conditions.
 
-    Leaves of y0 and args have a leading axis of solves, or are scalars that all share; so
-    has t1. Arrays of `field` that is itself a pytree are shared whatever their shape.
+    Each leaf of y0 and args, and t1, has a leading axis of solves or is a scalar that all
+    solves share. If `field` is itself a pytree, its arrays are shared whatever their shape.
 
-    A solve stops at the first time at which `event(t, y, args)` is true or a whole number but
-    0, as seen at the ends of its steps; `Ends.t` is then that time to rounding, and
-    `Ends.label` the number. The error of a step stays below rtol |y| + atol, for each matrix
-    in its norm and for every other variable by itself. A solve that fails leaves the others
-    alone, says so in `Ends.status`, and its state is NaN.
+    `event(t, y, args)` returns a boolean or an integer. A solve stops at the first time at
+    which the result is true or nonzero. The event is evaluated at the ends of steps. `Ends.t`
+    is then the time of the event to rounding, and `Ends.label` is the value of the event.
 
-    `quick` compiles in a third of the time and runs three times as long: for a few hundred
-    solves, which the processor does even where there is a GPU. All devices of all processes
-    take part, and every process must make the same call. On a GPU, a field of scalars with a
-    Taylor series runs as one kernel; where another runs more slowly, a warning says why, once.
-    ValueError for leading axes that differ, for bad tolerances and times, and for float64 on a
-    TPU.
+    The error of a step stays below rtol |y| + atol. This holds for the norm of each matrix, and
+    for every other variable separately. A solve that fails does not affect the others. Its
+    `Ends.status` gives the reason, and its state is NaN.
+
+    `quick` compiles in a third of the time and runs three times as long. It is meant for a few
+    hundred solves, and runs them on the CPU even if there is a GPU.
+
+    All devices of all processes take part, and every process must make the same call. On a
+    GPU, a field of scalars with a Taylor series runs as one kernel. Other fields run more
+    slowly there, and a warning gives the reason, once for each reason.
+
+    Raises ValueError for leading axes that differ, for invalid tolerances or times, and for
+    float64 on a TPU; raises TypeError under `jit` or `vmap`.
+
+    Example:
+
+        >>> import numpy as np
+        >>> import lindyn as ld
+        >>> p0, params = np.array([0.03, 0.3]), ld.Params(eta=0.04)
+        >>> ends = ld.ensemble.final(ld.fields.parabola, p0, params, 500.0, quick=True)
+        >>> [round(float(p), 6) for p in ends.y]
+        [0.0, 0.958258]
     """
     end = np.asarray(t1, float)
     return _solve(field, event, y0, args, t0, end, None, rtol, atol, max_steps, quick)
@@ -95,10 +113,20 @@ def states(
     max_steps: int = 100_000,
     quick: bool = False,
 ) -> Ends[Y]:
-    """As `final`, at each of the times `ts`, increasing or decreasing, from y0 at ts[0].
+    """The states at each of the times `ts`, from y0 at ts[0]; other arguments as in `final`.
 
-    The leaves of `Ends.y` have axes (solves, times, ...). Times that a solve did not reach
-    hold NaN.
+    `ts` must increase strictly or decrease strictly, and all solves share it. The leaves of
+    `Ends.y` have the axes (solves, times, ...). States at times that a solve did not reach are
+    NaN. Raises the exceptions of `final`.
+
+    Example:
+
+        >>> import numpy as np
+        >>> import lindyn as ld
+        >>> p0, params, ts = np.array([0.03, 0.3]), ld.Params(eta=0.04), [0.0, 5.0]
+        >>> ends = ld.ensemble.states(ld.fields.parabola, p0, params, np.array(ts), quick=True)
+        >>> [[round(float(p), 6) for p in row] for row in ends.y]
+        [[0.03, 0.028297], [0.3, 0.774414]]
     """
     ts = np.asarray(ts, float)
     if ts.ndim != 1 or len(ts) < 2:
@@ -107,7 +135,7 @@ def states(
 
 
 class _Backward(eqx.Module):
-    """A field or an event, where time runs backward."""
+    """A field or an event as a function of -t, for integration backward in time."""
 
     of: Any
     sign: int = eqx.field(static=True)
@@ -171,21 +199,21 @@ def _solve(field, event, y0, args, t0, end, ts, rtol, atol, max_steps, quick):
 
 
 def _devices(quick):
-    """All of this process; for a few solves, for which no accelerator pays, the processor."""
+    """All devices of this process; with `quick` the CPU, which is faster for a few solves."""
     devices = jax.local_devices()
     if quick and devices[0].platform != "cpu":
-        with contextlib.suppress(RuntimeError):  # JAX was told to use the accelerator alone
+        with contextlib.suppress(RuntimeError):  # JAX may be configured without its CPU backend
             return jax.local_devices(backend="cpu")
     return devices
 
 
 class _Problems(NamedTuple):
-    """The problems, checked: leaves with an axis of solves, and those that are shared."""
+    """The checked problems: leaves with an axis of solves, and leaves that all solves share."""
 
     y: PyTree
-    given: list[np.ndarray]  # of args
-    shared: list[np.ndarray]  # of args, scalars
-    differ: tuple[bool, ...]  # which leaves of args are given
+    given: list[np.ndarray]  # the leaves of args with an axis of solves
+    shared: list[np.ndarray]  # the scalar leaves of args
+    differ: tuple[bool, ...]  # for each leaf of args, whether it is in `given`
     end: np.ndarray
     dtype: Any
 
@@ -193,7 +221,9 @@ class _Problems(NamedTuple):
     def of(cls, y0, args, t1):
         leaves = jax.tree.leaves((y0, args, t1))
         if any(isinstance(x, Tracer) for x in leaves):
-            raise TypeError("ensembles are programs of their own, not under jit or vmap")
+            raise TypeError(
+                "call ensembles directly, not under jit or vmap: they compile their own program"
+            )
         y, args, end = jax.tree.map(np.asarray, (y0, args, t1))
         sizes = {len(x) for x in jax.tree.leaves((y, args, end)) if x.ndim}
         if len(sizes) != 1:
@@ -215,41 +245,47 @@ class _Problems(NamedTuple):
         return [*jax.tree.leaves(self.y), *self.given, self.end]
 
     def rows(self, begin, end, out):
-        """Fills `out` (solves, width) with the problems begin ... end."""
-        at = 0
+        """Fills `out` (solves, width) with the problems from `begin` up to `end`."""
+        column = 0
         for x in self.leaves:
             width = math.prod(x.shape[1:])
-            out[:, at : at + width] = x[begin:end].reshape(end - begin, width)
-            at += width
+            out[:, column : column + width] = x[begin:end].reshape(end - begin, width)
+            column += width
 
 
 def _solved(problems, plan, inputs):
-    """States, and t, label, status, steps, rejected: in chunks, on all devices."""
+    """Solves in chunks on all devices: states, (t, label, status, steps, rejected), slots."""
     devices, saves = len(plan.devices), len(inputs.times)
-    first, last = _share(len(problems.end))
-    each = max(1, -(-(last - first) // devices))
+    first, last = _own_range(len(problems.end))
+    per_device = max(1, -(-(last - first) // devices))
     width = plan.y.width * (1 + saves) + plan.given.width
-    chunk = min(CHUNK, 1 << max(9, (each - 1).bit_length()), 1 << (ROOM // width).bit_length())
+    chunk = min(
+        CHUNK,
+        1 << max(9, (per_device - 1).bit_length()),
+        1 << (ROOM // width).bit_length(),
+    )
     rows = np.zeros((devices, chunk, plan.y.width + plan.given.width + 1), problems.dtype)
-    found = _Found.of(problems, plan, last - first, saves)
+    record = _Results.of(problems, plan, last - first, saves)
     slots = 0
     for begin in range(first, last, chunk * devices):
         counts = _even(min(last - begin, chunk * devices), devices)
         places = list(zip(begin + np.cumsum(counts) - counts, counts, strict=True))
         for row, (at, count) in zip(rows, places, strict=True):
             problems.rows(at, at + count, row[:count])
-        out, log, made = scheduler.run(plan, rows.reshape(-1, rows.shape[-1]), counts, inputs)
-        slots += int(np.asarray(made).sum())
+        out, log, computed = scheduler.run(
+            plan, rows.reshape(-1, rows.shape[-1]), counts, inputs
+        )
+        slots += int(np.asarray(computed).sum())
         out = np.asarray(out).reshape(devices, chunk, -1)
         log = np.asarray(log).reshape(devices, chunk, saves, plan.y.width)
         for results, saved, (at, count) in zip(out, log, places, strict=True):
-            found.keep(at - first, results[:count], saved[:count])
-    y = jax.tree.unflatten(plan.y.structure, found.y)
-    return _everywhere((y, found.rest, slots), len(problems.end))
+            record.store(at - first, results[:count], saved[:count])
+    y = jax.tree.unflatten(plan.y.structure, record.y)
+    return _gathered((y, record.rest, slots), len(problems.end))
 
 
-class _Found(NamedTuple):
-    """Room for what becomes of the solves of this process."""
+class _Results(NamedTuple):
+    """Preallocated arrays for the results of this process."""
 
     y: list[np.ndarray]
     rest: list[np.ndarray]  # t, label, status, steps, rejected
@@ -258,20 +294,20 @@ class _Found(NamedTuple):
     @classmethod
     def of(cls, problems, plan, count, saves):
         times = (1 + saves,) if plan.saved else ()
-        room = lambda shape: np.empty((count, *times, *shape), problems.dtype)
-        found = cls(
-            y=[room(shape) for shape in plan.y.shapes],
+        empty = lambda shape: np.empty((count, *times, *shape), problems.dtype)
+        record = cls(
+            y=[empty(shape) for shape in plan.y.shapes],
             rest=[np.empty(count, problems.dtype), *np.empty((4, count), np.int32)],
             saved=plan.saved,
         )
         if plan.saved:
-            first, last = _share(len(problems.end))
-            for y, start in zip(found.y, jax.tree.leaves(problems.y), strict=True):
+            first, last = _own_range(len(problems.end))
+            for y, start in zip(record.y, jax.tree.leaves(problems.y), strict=True):
                 y[:, 0] = start[first:last]
-        return found
+        return record
 
-    def keep(self, at, out, log):
-        """Results of the solves from `at` on, NaN where one did not get to its end."""
+    def store(self, at, out, log):
+        """Stores the results of the solves from index `at` on; states of failures are NaN."""
         solves, column = slice(at, at + len(out)), 0
         failed = out[:, -3] > EVENT
         for y in self.y:
@@ -287,17 +323,18 @@ class _Found(NamedTuple):
 
 
 def _even(count, parts):
+    """The sizes of `parts` parts of `count` items, as equal as possible."""
     return np.diff(np.linspace(0, count, parts + 1).astype(int))
 
 
-def _share(count):
-    """The solves of this process."""
+def _own_range(count):
+    """The first index of the solves of this process, and the index after the last."""
     bounds = np.cumsum([0, *_even(count, jax.process_count())])
     return bounds[jax.process_index() : jax.process_index() + 2].tolist()
 
 
-def _everywhere(results, count):
-    """The results of all processes, in each."""
+def _gathered(results, count):
+    """The results of all processes, gathered in each process."""
     if jax.process_count() == 1:
         return results
     from jax.experimental import multihost_utils

@@ -1,7 +1,8 @@
-"""The fate of one mode: its flow, the events that end a solve early, and the verdict.
+"""Whether one mode survives or collapses: its flow, early-stopping events, and the verdict.
 
-The flow is (11)-(13) for `Modes`, whose target moves. With a fixed target it is (11)-(12), for
-a `Plane` that holds log s in place of s: s may fall below any float, and come back.
+Read `theory.basins` first, which has the tests of certain fates. The flow is (11)-(13) for
+`Modes`, whose target moves. At fixed tau the flow is (11)-(12), for a `Plane` whose field `s`
+holds log s. The logarithm is needed because s may fall below the smallest float and grow again.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from lindyn.theory.states import Modes, Numbers, Params, Plane
 
 
 def flow(t: Numbers, y: Any, args: tuple[Params, Any]) -> Any:
-    """(11)-(13), or (11)-(12) in p and log s."""
+    """(11)-(13) for `Modes`, or (11)-(12) in p and log s for a `Plane`."""
     if isinstance(y, Modes):
         return fields.modes(t, y, args[0])
     rate = fields.modes_fixed_tau(t, state(y), args[0])
@@ -24,7 +25,7 @@ def flow(t: Numbers, y: Any, args: tuple[Params, Any]) -> Any:
 
 
 def start(p: Any, s: Any, tau: Any = None) -> Modes | Plane:
-    """NumPy arrays of initial conditions: `Modes` where a target starts at `tau`."""
+    """NumPy arrays of initial conditions: `Modes` if `tau` is given, else `Plane` of log s."""
     if tau is not None:
         return jax.tree.map(np.asarray, Modes.of(p=p, s=s, tau=tau))
     with np.errstate(divide="ignore"):
@@ -32,30 +33,33 @@ def start(p: Any, s: Any, tau: Any = None) -> Modes | Plane:
 
 
 def state(y: Any) -> Any:
-    """With s itself."""
+    """`y` with s itself instead of log s."""
     return y if isinstance(y, Modes) else Plane(p=y.p, s=jnp.exp(y.s))
 
 
 def decided(t: Numbers, y: Any, args: Any) -> Any:
-    """An event: the fate is certain. `args` are the parameters and their `basins.goal`."""
+    """Event: `basins.decided`. `args` are the parameters and their `basins.goal`."""
     return basins.decided(state(y), *args)
 
 
 def escaped(t: Numbers, y: Any, args: Any) -> Any:
-    """An event: p is half of p*, or never will be."""
+    """Event: p has reached half of p*, or the mode is doomed or at rest.
+
+    `args` are as in `decided`.
+    """
     (params, goal), here = args, state(y)
     never = basins.doomed(here, params, basins.ROOM) | basins.rests(here, params)
     return (y.p >= goal.p / 2) | never
 
 
 def goals(params: Params) -> basins.Goal:
-    """`basins.goal` of arrays of parameters, as NumPy arrays."""
+    """`basins.goal` for arrays of parameters, as NumPy arrays."""
     return jax.tree.map(np.asarray, _goals(params))
 
 
 @eqx.filter_jit
 def verdicts(y: Any, params: Params, goal: basins.Goal) -> tuple[Any, Any]:
-    """Which of these states certainly survive, and which certainly collapse."""
+    """Two boolean arrays: which of these states certainly survive, which certainly collapse."""
     y = state(y)
     return basins.safe(y, params, goal), basins.doomed(y, params)
 

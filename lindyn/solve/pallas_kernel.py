@@ -1,4 +1,7 @@
-"""The solves of a block of GPU threads, from start to end in registers: a Pallas kernel."""
+"""A Pallas kernel for ensembles on a GPU: each thread integrates one problem in its registers.
+
+Read `scheduler` first.
+"""
 
 from typing import Any
 
@@ -12,11 +15,11 @@ from lindyn.solve import stepping
 from lindyn.solve.stepping import Taylor
 
 
-WARP = 32  # solves that share an instruction wait for each other
+WARP = 32  # threads of a warp share each instruction, so their solves wait for each other
 
 
 def obstacle(setting: Any) -> str | None:
-    """Why there is no kernel for these solves; None if there is one."""
+    """The reason why the kernel cannot run these problems; None if it can."""
     plan = setting.plan
     if plan.saved:
         return "it saves states at given times"
@@ -32,7 +35,7 @@ def obstacle(setting: Any) -> str | None:
 
 
 def run(setting, rows, count, *, interpret: bool = False):
-    """Results (chunk, width) as those of the loop with refill, and the slots."""
+    """Results (chunk, width) with the columns of `scheduler`'s loop, and the computed steps."""
     chunk, width = rows.shape
     shared, structure = jax.tree.flatten(setting.inputs._replace(times=None))
     shared = [jnp.reshape(x, (1,)) for x in shared]
@@ -43,8 +46,8 @@ def run(setting, rows, count, *, interpret: bool = False):
         *numbers, results = refs
         inputs = jax.tree.unflatten(structure, [x[0] for x in numbers])
         inside = setting._replace(inputs=inputs, platform="registers")
-        at = pl.ds(pl.program_id(0) * WARP, WARP)
-        given = [columns[i, at] for i in range(width)]
+        block = pl.ds(pl.program_id(0) * WARP, WARP)
+        given = [columns[i, block] for i in range(width)]
         now, args, end = inside.start(given)
         index = pl.program_id(0) * WARP + lax.iota(jnp.int32, WARP)
         end = jnp.where(index < count[0], end, now.t)
@@ -57,9 +60,9 @@ def run(setting, rows, count, *, interpret: bool = False):
             return jnp.max(stepping.going(carry[0], end).astype(jnp.int32)) > 0
 
         now, turns = lax.while_loop(any_going, go, (now, jnp.int32(0)))
-        found = [*jax.tree.leaves(now.y), now.t, now.h, now.status, now.steps, now.rejected]
-        for i, x in enumerate([*found, jnp.full(WARP, turns)]):
-            results[i, at] = x.astype(end.dtype)
+        values = [*jax.tree.leaves(now.y), now.t, now.h, now.status, now.steps, now.rejected]
+        for i, x in enumerate([*values, jnp.full(WARP, turns)]):
+            results[i, block] = x.astype(end.dtype)
 
     whole = pl.BlockSpec(memory_space=pl.ANY)
     results = pl.pallas_call(

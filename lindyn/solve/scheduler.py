@@ -1,7 +1,10 @@
-"""The program that a device runs: rows of problems in, rows of results out.
+"""The program that each device runs for an ensemble: rows of problems in, rows of results out.
 
-The problems wait in rows of one array. A device keeps some of them going side by side, its
-lanes; every few steps those that are done write their results and the next take their place.
+Read `ensemble` and `compiled_problem` first. The problems are rows of one array. A device
+advances some of them at the same time, each in one lane. Every few steps, finished problems
+write their results, and waiting problems take their lanes.
+
+One file, since the trace of a problem and the loop that refills lanes share all their types.
 """
 
 import functools
@@ -24,21 +27,21 @@ from lindyn.solve.taylor_rules import SHORT, elementwise
 from lindyn.theory.precision import exact_products
 
 
-BLOCK = 8  # steps between looks at which solves are done
-CACHES = 1 << 15, 1 << 19  # bytes in which the coefficients or stages of the lanes stay
-SAVES = 4  # that one Taylor step can make
+BLOCK = 8  # steps between two checks for finished solves
+CACHES = 1 << 15, 1 << 19  # bytes of cache that may hold the lanes' coefficients or stages
+SAVES = 4  # the most states that one Taylor step can save
 
 
 class TracedProblem(NamedTuple):
-    """A field with its method, at trace time."""
+    """A field and its integration method, at trace time."""
 
     plan: CompiledProblem
     inputs: SharedInputs
     program: Program
     method: Method
     event: Callable | None
-    simple: bool  # nothing but arithmetic on the numbers of a few lanes
-    platform: str  # of a device, or "registers" in a kernel
+    simple: bool  # whether field and event are only arithmetic on small arrays
+    platform: str  # of the devices, or "registers" in a Pallas kernel
 
     @classmethod
     def of(cls, plan: CompiledProblem, inputs: SharedInputs, dtype) -> "TracedProblem":
@@ -48,7 +51,7 @@ class TracedProblem(NamedTuple):
         y = jax.tree.unflatten(plan.y.structure, map(one, plan.y.shapes))
         args = _whole(plan, inputs, map(one, plan.given.shapes))
         program = Program(field, one(), y, args)
-        # Series of matrices cost more products than the stages of a Runge-Kutta method.
+        # Taylor series of matrices need more matrix products than the stages of Runge-Kutta.
         series = program.analytic and all(len(shape) < 2 for shape in plan.y.shapes)
         simple = (
             program.elementwise
@@ -64,14 +67,15 @@ class TracedProblem(NamedTuple):
         return self.platform == "cpu"
 
     def lanes(self, dtype) -> int:
+        """The number of problems that a device advances at the same time."""
         if not self.on_cpu:
             return 1 << 15
-        if not self.simple:  # products of matrices are work enough for one lane
+        if not self.simple:  # matrix products of one problem alone keep a CPU busy
             return 1
         held = self.method.order + 1 if isinstance(self.method, Taylor) else 7
         bytes_of_one = self.plan.y.width * held * dtype.itemsize
         first, second = (max(size // bytes_of_one, 1) for size in CACHES)
-        least = 32 if second >= 32 else 16  # for loops over the lanes to be worth starting
+        least = 32 if second >= 32 else 16  # with fewer lanes, the overhead of loops dominates
         return int(np.clip(1 << first.bit_length() - 1, least, 128))
 
     def one_function(self, run: Callable) -> Callable:
@@ -79,11 +83,12 @@ class TracedProblem(NamedTuple):
 
     @property
     def keep(self) -> Callable:
-        """How a value is stored instead of computed for each of its uses."""
-        ways = {"cpu": xla_marks.stored, "registers": lambda x: x}
-        return ways.get(self.platform, lax.optimization_barrier)
+        """The function by which a value is stored, so that it is not computed at each use."""
+        functions = {"cpu": xla_marks.stored, "registers": lambda x: x}
+        return functions.get(self.platform, lax.optimization_barrier)
 
     def problem(self, given: list) -> Problem:
+        """The problems whose own leaves of args are `given`."""
         structure, differ = self.plan.args
         return Problem(
             program=self.program,
@@ -95,7 +100,7 @@ class TracedProblem(NamedTuple):
         )
 
     def label(self, given: list) -> Callable:
-        """The event of many solves."""
+        """The event as a function of (t, y), for many solves."""
         structure, differ = self.plan.args
         axes = jax.tree.unflatten(structure, [-1 if many else None for many in differ])
         event = jax.vmap(self.event or (lambda t, y, args: 0), in_axes=(-1, -1, axes))
@@ -103,10 +108,11 @@ class TracedProblem(NamedTuple):
         return lambda t, y: event(t, y, args)
 
     def holds(self, given: list) -> Callable | None:
+        """Whether the event is true, as a function of (t, y); None without an event."""
         return None if self.event is None else lambda t, y: self.label(given)(t, y) != 0
 
     def start(self, columns: Any) -> tuple[Lanes, list, jax.Array]:
-        """The solves of these columns at t0, what they are given, and their ends."""
+        """The lanes at t0 for these columns, their own leaves of args, and their end times."""
         y, end = self.plan.y.unpack(columns), columns[-1]
         given = jax.tree.leaves(self.plan.given.unpack(columns[self.plan.y.width :]))
         t = jnp.full_like(end, self.inputs.t0)
@@ -114,6 +120,7 @@ class TracedProblem(NamedTuple):
         return first, given, end
 
     def advance(self, now: Lanes, given: list, end: jax.Array):
+        """One attempted step of each lane; see `stepping.advance`."""
         return stepping.advance(
             self.method,
             self.problem(given),
@@ -125,6 +132,7 @@ class TracedProblem(NamedTuple):
 
 
 def _whole(plan, inputs, given):
+    """The pytree args, from the leaves that differ between problems and the shared leaves."""
     structure, differ = plan.args
     given, shared = iter(given), iter(inputs.shared)
     return jax.tree.unflatten(structure, [next(given) if x else next(shared) for x in differ])
@@ -133,8 +141,11 @@ def _whole(plan, inputs, given):
 def run(
     plan: CompiledProblem, rows: np.ndarray, counts: np.ndarray, inputs: SharedInputs
 ) -> Any:
-    """Rows (devices * chunk, width), of which each device has `counts`, to those of results,
-    those of saved states, and how many steps each device has computed."""
+    """Rows of results, rows of saved states, and the number of steps each device computed.
+
+    `rows` (devices * chunk, width) holds the problems; each device has `counts` of them. If the
+    Pallas kernel cannot be compiled on a GPU, XLA's loop runs instead, with a warning.
+    """
     if plan in _NO_KERNEL:
         plan = plan._replace(kernel=False)
     try:
@@ -148,12 +159,12 @@ def run(
         return run(plan, rows, counts, inputs)
 
 
-_NO_KERNEL: set[CompiledProblem] = set()  # that could not be compiled
+_NO_KERNEL: set[CompiledProblem] = set()  # plans whose kernel could not be compiled
 
 
 @functools.cache
 def _tell_of_the_loop(reason):
-    """Warns once for each reason."""
+    """Warns, once for each reason, that XLA's loop runs instead of the kernel."""
     warnings.warn(
         "an ensemble runs as XLA's loop instead of one kernel of the GPU, and is slower:"
         f" {reason}",
@@ -163,7 +174,7 @@ def _tell_of_the_loop(reason):
 
 @functools.lru_cache(maxsize=64)
 def compiled(plan: CompiledProblem) -> Callable:
-    """What `run` calls, for one plan."""
+    """The compiled function that `run` calls, for one plan."""
     mesh = Mesh(np.array(plan.devices), ("device",))
     split, same = PartitionSpec("device"), PartitionSpec()
     on_all = jax.shard_map(
@@ -191,7 +202,7 @@ def _device(plan, rows, count, inputs):
     else:
         out, log, slots = _refilled(setting, rows, count[0])
     if setting.event is None:
-        out = out.at[:, plan.y.width + 1].set(0)  # no label
+        out = out.at[:, plan.y.width + 1].set(0)  # the column of the label
     else:
         out = _located(setting, rows, out)
     return out, log, jnp.reshape(slots, 1)
@@ -209,6 +220,7 @@ def _has_kernel(setting):
 
 
 def _refilled(setting, rows, count):
+    """XLA's loop: lanes of finished solves are refilled with waiting problems."""
     chunk, times, width = len(rows), setting.inputs.times, setting.plan.y.width
     size = min(setting.lanes(rows.dtype), chunk)
 
@@ -252,6 +264,7 @@ def _refilled(setting, rows, count):
 
 
 def _step(setting, state, _):
+    """One attempted step of each lane, and the states that the step saves."""
     now, given, end, saved = state
     if not setting.plan.saved:
         now, _ = setting.advance(now, given, end)
@@ -273,8 +286,8 @@ def _step(setting, state, _):
 
 
 def _rows_of(saves, ids, times, chunk):
-    """Where saved states belong, one row for each solve and time, and what they hold."""
-    ys, place = saves  # (block, at most in a step, ..., lanes)
+    """The row numbers of saved states, one for each solve and time, and the states."""
+    ys, place = saves  # (block, saves of a step, ..., lanes)
     row = stepping.each(ids * len(times), place) + place
     row = jnp.where(place < 0, chunk * len(times), row).reshape(-1)
     flat = lambda x: jnp.moveaxis(x, (0, 1), (-3, -2)).reshape(*x.shape[2:-1], -1)
@@ -282,17 +295,17 @@ def _rows_of(saves, ids, times, chunk):
 
 
 def _located(setting, rows, out):
-    """Results of solves that an event stopped, moved to where it begins, and its value there.
+    """Results in which solves that an event stopped are moved to the start of the event.
 
-    The label takes the column of the step.
+    The value of the event there, the label, replaces the column of the step size.
     """
     width = setting.plan.y.width
 
-    def move(columns, found):
+    def move(columns, results):
         given = jax.tree.leaves(setting.plan.given.unpack(columns[width:]))
-        t, h, status = found[width : width + 3]
+        t, h, status = results[width : width + 3]
         zero = jnp.zeros(t.shape, jnp.int32)
-        now = Lanes(t, setting.plan.y.unpack(found), h, (), status.astype(int), zero, zero)
+        now = Lanes(t, setting.plan.y.unpack(results), h, (), status.astype(int), zero, zero)
         problem, event = setting.problem(given), setting.label(given)
         now = stepping.locate(setting.method, problem, now, lambda t, y: event(t, y) != 0)
         label = jnp.where(now.status == stepping.EVENT, event(now.t, now.y), 0)

@@ -1,8 +1,11 @@
-"""One step of many solves at once, each of its own length. Solves are the last axis.
+"""One adaptive step for a batch of initial value problems; each has its own step size.
 
-Two methods with one interface. `Taylor` for fields with a Taylor series: hardly a step is
-tried in vain, since the coefficients say how far they reach. `RungeKutta` for the others:
-Tsitouras' pair of order 5(4), with diffrax's copy of its coefficients.
+Read `taylor` first. The problems are the last axis of every array.
+
+There are two methods with one interface. `Taylor` is for fields with a Taylor series; it seldom
+rejects a step, because the coefficients determine how large a step can be. `RungeKutta` is for
+all other fields; it is Tsitouras' pair of order 5(4), with the coefficients from diffrax. One
+file, since both methods share the error norms and the control of the step size.
 """
 
 import functools
@@ -26,26 +29,27 @@ STATUS = (
     "too many steps",
 )
 REACHED, EVENT, DIVERGED, EXHAUSTED = range(len(STATUS))
-DEFECT = 4.0  # times order + 1 and the tolerance: a polynomial this bad is not followed
+DEFECT = 4.0  # a Taylor step fails if its defect exceeds DEFECT (order + 1) tolerances
 
 
 class Problem(NamedTuple):
-    """What a method needs of the solves that it advances."""
+    """The field, its arguments and the tolerances of the problems that a method advances."""
 
     program: Program
     args: PyTree
-    many: PyTree  # which leaves of args have an axis of solves
+    many: PyTree  # for each leaf of args, whether it has an axis of solves
     rtol: Any
     atol: Any
-    keep: Callable  # stores a value instead of computing it for each use
+    keep: Callable  # stores a value, so that it is not computed again at each use
 
     def rate(self, t, y):
+        """dy/dt of each problem."""
         return self.program.rate(t, y, self.args, self.many, self.keep)
 
     def weights(self, *ys: PyTree) -> PyTree:
-        """1 / (atol + rtol |y|), for the largest |y| of several states.
+        """1/(atol + rtol |y|), with the largest |y| of several states.
 
-        |y| is the size of a matrix as a whole, and each mode's own of everything else.
+        |y| is the scaled norm of a matrix, and the absolute value of every other variable.
         """
 
         def weight(*xs):
@@ -61,26 +65,35 @@ class Problem(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    y: PyTree
-    h: Array  # the step taken, if it is good
-    good: Array
-    after: Array  # what the next attempt may use
-    rate: PyTree  # at its end, if the method can use it again
-    at: Callable  # the state at a part of the step
+    """One attempted step of each solve."""
+
+    y: PyTree  # the state after the step
+    h: Array  # the size of the step
+    good: Array  # whether the error is within the tolerance
+    after: Array  # the largest step size for the next attempt
+    rate: PyTree  # dy/dt after the step if the method can use it again, else ()
+    at: Callable  # the state at a given time after the start of the step
 
 
 def order(rtol: float) -> int:
-    """Of the series that cost least, about e^2 between coefficients (Jorba and Zou, 3.1)."""
+    """The order of the Taylor series with the least cost (Jorba and Zou, section 3.1).
+
+    For this order, successive terms of the series differ by a factor of about e^2.
+    """
     return max(4, round(1 - math.log(rtol) / 2))
 
 
 class Taylor(NamedTuple):
+    """The Taylor method of a given order."""
+
     order: int
 
     def first(self, problem, t, y, span):
+        """The largest first step size, and () since no rate is reused."""
         return jnp.full_like(t, jnp.inf), ()
 
     def attempt(self, problem: Problem, lanes: "Lanes", limit) -> Attempt:
+        """A step of at most `limit`, whose size follows from the last two coefficients."""
         t, y = lanes.t, lanes.y
         c = problem.program.series(t, y, problem.args, problem.many, self.order, problem.keep)
         weights = problem.weights(y)
@@ -106,7 +119,10 @@ class Taylor(NamedTuple):
 
 
 class RungeKutta(NamedTuple):
+    """Tsitouras' Runge-Kutta pair of order 5(4)."""
+
     def first(self, problem, t, y, span):
+        """The first step size, a thousandth of |y|/|dy/dt|, and the rate at the start."""
         rate = problem.rate(t, y)
         largest = lambda tree: functools.reduce(
             jnp.maximum, (over(jnp.maximum, jnp.abs(x)) for x in jax.tree.leaves(tree))
@@ -115,6 +131,7 @@ class RungeKutta(NamedTuple):
         return jnp.clip(1e-3 * own, 1e-6 * span, span), rate
 
     def attempt(self, problem: Problem, lanes: "Lanes", limit) -> Attempt:
+        """A step of size `lanes.h`, or `limit` if that is smaller."""
         cut = lanes.h >= limit
         h = jnp.where(cut, limit, lanes.h)
         ahead, rate, error = _stages(problem, lanes, h)
@@ -122,7 +139,7 @@ class RungeKutta(NamedTuple):
         ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
         good = ratio <= 1
         after = h * jnp.clip(0.9 * jnp.maximum(ratio, 1e-10) ** -0.2, 0.2, 5.0)
-        # A step that was cut short says nothing against the longer one.
+        # A good step that was cut to `limit` is no reason to reduce the step size lanes.h.
         after = jnp.maximum(after, jnp.where(good & cut, lanes.h, 0))
         return Attempt(
             y=ahead,
@@ -142,14 +159,15 @@ class Lanes(NamedTuple):
 
     t: Array
     y: PyTree
-    h: Array  # what the method may use
-    rate: PyTree  # where the method can use it again, else ()
-    status: Array
-    steps: Array
+    h: Array  # the largest step size for the next attempt
+    rate: PyTree  # dy/dt if the method can use it again, else ()
+    status: Array  # an index into `STATUS`
+    steps: Array  # accepted
     rejected: Array
 
 
 def start(method: Method, problem: Problem, t, y, end, holds=None) -> Lanes:
+    """The lanes at the initial condition y, stopped if `holds(t, y)` is already true."""
     zero = jnp.zeros(t.shape, jnp.int32)
     h, rate = method.first(problem, t, y, end - t)
     lanes = Lanes(t, y, h, rate, zero, zero, zero)
@@ -162,16 +180,17 @@ def start(method: Method, problem: Problem, t, y, end, holds=None) -> Lanes:
 
 
 def going(lanes: Lanes, end: Array) -> Array:
+    """Whether each solve is unfinished: before its end, without an event or a failure."""
     return (lanes.t < end) & (lanes.status == REACHED)
 
 
 def advance(
     method: Method, problem: Problem, lanes: Lanes, end: Array, max_steps, holds=None
 ) -> tuple[Lanes, Attempt]:
-    """One attempt for each solve that is going, toward `end`.
+    """One attempted step toward `end` for each unfinished solve.
 
-    `holds(t, y)` stops a solve at the start of the step after which it is true; `h` is then
-    the step.
+    A solve stops if `holds(t, y)` is true after a step. It then stays at the start of that
+    step, and its `h` is the size of that step.
     """
     run = going(lanes, end)
     limit = jnp.where(run, end - lanes.t, 0)
@@ -205,7 +224,7 @@ def advance(
 
 
 def locate(method: Method, problem: Problem, lanes: Lanes, holds: Callable) -> Lanes:
-    """Moves solves that an event stopped to the first time at which it holds."""
+    """Moves solves that an event stopped to the time when the event begins, by bisection."""
     stopped = lanes.status == EVENT
     h = jnp.where(stopped, lanes.h, 0)
     _, rate = method.first(problem, lanes.t, lanes.y, h)
@@ -214,8 +233,8 @@ def locate(method: Method, problem: Problem, lanes: Lanes, holds: Callable) -> L
     def halve(_, bracket):
         before, after = bracket
         middle = (before + after) / 2
-        found = holds(lanes.t + middle, at(middle))
-        return jnp.where(found, before, middle), jnp.where(found, middle, after)
+        begun = holds(lanes.t + middle, at(middle))
+        return jnp.where(begun, before, middle), jnp.where(begun, middle, after)
 
     bits = jnp.finfo(h.dtype).nmant
     _, h = jax.lax.fori_loop(0, bits, halve, (jnp.zeros_like(h), h))
@@ -232,7 +251,7 @@ def _tableau():
 
 
 def _stages(problem, lanes, h):
-    """One step: the state after it, its rate there, and the estimated error."""
+    """One Runge-Kutta step: the state after it, dy/dt there, and the estimated error."""
     rows, nodes, errors = _tableau()
     rates, ahead = [lanes.rate], lanes.y
     for row, node in zip(rows, nodes, strict=True):  # the last row is the step itself
@@ -244,11 +263,13 @@ def _stages(problem, lanes, h):
 
 
 def _mix(weights, rates):
+    """The weighted sum of the rates of the stages."""
     terms = [float(w) * k for w, k in zip(weights, rates, strict=False) if w != 0]
     return functools.reduce(jnp.add, terms)
 
 
 def _horner(c, h):
+    """The polynomial with coefficients c at h, by Horner's scheme."""
     return functools.reduce(
         lambda total, x: jax.tree.map(lambda x, total: x + each(h, x) * total, x, total),
         reversed(c[:-1]),
@@ -257,19 +278,19 @@ def _horner(c, h):
 
 
 def each(x: Array, like: Array) -> Array:
-    """One number for each solve, with the axes of `like`."""
+    """`x`, one number for each solve, with as many axes as `like` for broadcasting."""
     return jnp.expand_dims(x, range(like.ndim - 1))
 
 
 def _size(x):
-    """Of each matrix its norm over the root of its entries, else the absolute value."""
+    """The norm of a matrix over the root of its number of entries; else the absolute value."""
     if x.ndim == 3:
         return jnp.sqrt(over(jnp.add, jnp.square(x)) / math.prod(x.shape[:2]))
     return jnp.abs(x)
 
 
 def _log2(x):
-    """Of x >= 0, to 0.09 from below, by reading its bits. Not finite if x is not."""
+    """log2 of a finite x > 0 from its bits, too low by at most 0.09."""
     kind = jnp.finfo(x.dtype)
     bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"int{kind.bits}"))
     return bits.astype(x.dtype) * 2.0**-kind.nmant + (kind.minexp - 1)

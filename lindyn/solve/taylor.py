@@ -1,11 +1,12 @@
-"""Taylor coefficients of the solution of a differential equation, from its own program.
+"""Taylor coefficients of the solution of a differential equation, from the jaxpr of its field.
 
-If y = sum_k y_k t^k then dy/dt = f gives y_{k+1} = f_k / (k + 1), and f_k follows from
-y_0 ... y_k by one rule for each operation: a product of two series is their Cauchy product
-(A. Jorba and M. Zou, "A software package for the numerical integration of ODEs by means of
-high-order Taylor methods", Experimental Mathematics 14 (2005), section 2).
+If y = sum_k y_k t^k, then dy/dt = f gives y_{k+1} = f_k/(k + 1). The coefficient f_k follows
+from y_0 ... y_k by one rule for each operation of the jaxpr; for example, the product of two
+series is their Cauchy product. `taylor_rules` has the rules. Source: A. Jorba and M. Zou, "A
+software package for the numerical integration of ODEs by means of high-order Taylor methods",
+Experimental Mathematics 14 (2005), section 2.
 
-Arrays here belong to many solves at once, and the solves are their last axis.
+Arrays in this module hold values of many solves, and the solves are their last axis.
 """
 
 import functools
@@ -22,14 +23,17 @@ from lindyn.solve.taylor_rules import Constant, NotAnalytic, Series
 
 
 class Program:
-    """A field for one solve, as a program that runs on the series of many.
+    """The program of a field for one solve, which can run on the Taylor series of many solves.
 
-    `keep` is applied to each coefficient that products use again and again: a place for a
-    compiler to store it, where it would otherwise compute it anew for each use.
+    The argument `keep` of its methods is applied to each coefficient that products use several
+    times. It makes the compiler store the coefficient instead of computing it at each use.
     """
 
     def __init__(self, field: Callable, t: Any, y: PyTree, args: PyTree):
-        """`t`, `y` and `args` are shapes of one solve (`jax.ShapeDtypeStruct`)."""
+        """Traces `field`. `t`, `y` and `args` are those of one solve as `ShapeDtypeStruct`s.
+
+        Raises ValueError if dy/dt differs from y in structure or shape.
+        """
         closed, shape = jax.make_jaxpr(field, return_shape=True)(t, y, args)
         if jax.tree.structure(shape) != jax.tree.structure(y):
             raise ValueError(
@@ -56,7 +60,10 @@ class Program:
     def rate(
         self, t: Array, y: PyTree, args: PyTree, many: PyTree, keep: Callable = lambda x: x
     ) -> PyTree:
-        """f(t, y, args) for many solves. `many` says of each leaf of args if they differ."""
+        """f(t, y, args) for many solves.
+
+        `many` has for each leaf of args whether the leaf has an axis of solves.
+        """
         return self.series(t, y, args, many, 1, keep)[1]
 
     def series(
@@ -68,7 +75,10 @@ class Program:
         order: int,
         keep: Callable = lambda x: x,
     ) -> list[PyTree]:
-        """y_0 ... y_order around t, each like y. `NotAnalytic` beyond order 1."""
+        """The coefficients y_0 ... y_order at time t, each with the structure of y.
+
+        Raises `NotAnalytic` for an order above 1 if the field has no Taylor series.
+        """
         zero, one = jnp.zeros_like(t), jnp.ones_like(t)
         time = Series(True, lambda k: one if k == 1 else zero)
         time.c.append(t)
@@ -92,6 +102,8 @@ class Program:
 
 
 class _State(Series):
+    """The series of a leaf of y, whose coefficients `Program.series` appends."""
+
     def __init__(self, x):
         super().__init__(True, None)
         self.c.append(x)
@@ -101,13 +113,14 @@ Value = Constant | Series
 
 
 class _Graph:
-    """Operations in the order in which each coefficient is computed."""
+    """The operations of a field, in the order in which each coefficient is computed."""
 
     def __init__(self, keep):
         self.nodes: list[Series] = []
         self.keep = keep
 
     def run(self, jaxpr, consts, inputs):
+        """Adds the operations of `jaxpr` to the graph, and returns its outputs."""
         values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
         values |= {
             var: Constant(x, False) for var, x in zip(jaxpr.constvars, consts, strict=True)
@@ -134,6 +147,7 @@ class _Graph:
         return self.opaque(eqn, inputs)
 
     def node(self, rule) -> Series:
+        """A new series whose k-th coefficient is `rule(k)`."""
         node = Series(True, rule, self.keep)
         self.nodes.append(node)
         return node
@@ -144,7 +158,7 @@ class _Graph:
         return [self.node(lambda k, i=i: at(k)[i]) for i in range(len(eqn.outvars))]
 
     def opaque(self, eqn, inputs):
-        """An operation that only has a value, the first coefficient."""
+        """An operation without a Taylor rule: only its value, the coefficient 0, is known."""
         first = functools.cache(lambda: taylor_rules.bind_at(eqn, inputs, 0))
 
         def rule(k, i):
@@ -155,7 +169,7 @@ class _Graph:
         return [self.node(lambda k, i=i: rule(k, i)) for i in range(len(eqn.outvars))]
 
     def linear(self, combine, *inputs):
-        """`combine` of the k-th coefficients, where a missing one is None."""
+        """`combine` of the k-th coefficients; a coefficient that is always zero is None."""
         return self.node(lambda k: combine(*(taylor_rules.at(x, k) for x in inputs)))
 
     def product(self, bilinear, u, v):
@@ -179,6 +193,7 @@ class _Graph:
         )
 
     def scale(self, factor, u):
+        """The product of a constant and a series."""
         if taylor_rules.is_one(factor.value):
             return u
         node = self.node(lambda k: factor.value * u.c[k])
@@ -186,14 +201,14 @@ class _Graph:
         return node
 
     def outside(self, u, v):
-        """Constant factors of a product are taken out of the sum."""
+        """A product of series in which a constant factor is moved out of the Cauchy sum."""
         if u.scaled is None:
             u, v = v, u
         factor, inner = u.scaled
         return self.scale(factor, self.product(jnp.multiply, inner, v))
 
     def recurrence(self, u, rule):
-        """A series w of its own past: rule(w, k) gives w_k."""
+        """A series w whose coefficient w_k = rule(w, k) depends on w_0 ... w_{k-1}."""
         u.kept = True
         w = self.node(lambda k: rule(w.c, k))
         w.kept = True
@@ -201,6 +216,7 @@ class _Graph:
 
 
 def _full(x, k, like):
+    """The k-th coefficient of `x`, broadcast to the shape of `like`."""
     value = taylor_rules.at(x, k)
     if value is None:
         return jnp.zeros_like(like)

@@ -1,7 +1,10 @@
-"""How Taylor coefficients pass through each operation of a program.
+"""The rules by which Taylor coefficients pass through each operation of a jaxpr.
 
-The k-th coefficient of a result, from those of its operands up to k and its own before k
-(Jorba and Zou 2005, proposition 2.1). Solves are the last axis of every array.
+Read `taylor` first. A rule computes the k-th coefficient of a result from the coefficients of
+its operands up to k and from its own coefficients before k (Jorba and Zou 2005, proposition
+2.1). Solves are the last axis of every array.
+
+One file, since the table of operations is one thing.
 """
 
 import functools
@@ -16,7 +19,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 
-SHORT = 16  # sums up to this length are written out
+SHORT = 16  # sums of at most this many terms are unrolled
 
 
 class NotAnalytic(ValueError):
@@ -24,17 +27,17 @@ class NotAnalytic(ValueError):
 
 
 class Constant:
-    """What does not change along a step."""
+    """A value that does not change along a step. `lanes`: whether it has an axis of solves."""
 
     def __init__(self, value, lanes):
         self.value, self.lanes = value, lanes
 
 
 class Series:
-    """A value and its coefficients so far; `rule(k)` gives the next."""
+    """The Taylor coefficients of a value so far; `rule(k)` computes the k-th coefficient."""
 
-    kept = False
-    scaled: tuple[Any, "Series"] | None = None  # a constant, and what it multiplies
+    kept = False  # whether coefficients are stored, since they are used several times
+    scaled: tuple[Any, "Series"] | None = None  # (c, v) if this series is a constant c times v
 
     def __init__(self, lanes, rule, keep=lambda x: x):
         self.c, self.lanes, self.rule, self.keep = [], lanes, rule, keep
@@ -45,6 +48,7 @@ class Series:
 
 
 def square(u, k):
+    """The k-th coefficient of u^2, in half the products of a Cauchy sum."""
     twice = [u[j] * u[k - j] for j in range((k + 1) // 2)]
     middle = [u[k // 2] * u[k // 2]] if k % 2 == 0 else []
     return written_sum(([2 * written_sum(twice)] if twice else []) + middle)
@@ -159,7 +163,7 @@ def _tanh(graph, eqn, u):
 
 
 def _own_slope(graph, u, value, slope):
-    """w = value(u) with dw/du = slope(w^2)."""
+    """The series of w = value(u), where dw/du = slope(w^2)."""
 
     def rule(w, k):
         if k == 0:
@@ -171,7 +175,7 @@ def _own_slope(graph, u, value, slope):
 
 
 def _slope(u, rates, k):
-    """w_k where dw/dt = rates du/dt."""
+    """The coefficient w_k of w, where dw/dt = rates du/dt."""
     return written_sum((j / k) * u[j] * rates[k - j] for j in range(1, k + 1))
 
 
@@ -207,7 +211,7 @@ RULES: dict[str, Callable] = {
     "copy": _copy,
     "convert_element_type": _convert,
 }
-# Operations that act on each coefficient alike.
+# Linear operations, which act on each coefficient in the same way.
 STRUCTURAL = frozenset(
     "broadcast_in_dim reshape squeeze expand_dims transpose slice concatenate rev "
     "reduce_sum stack unstack split".split()
@@ -218,14 +222,14 @@ CALLS = "jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"
 
 
 def inner(eqn):
-    """The program of a call."""
+    """The jaxpr that a call runs; None if the operation is no call."""
     if eqn.primitive.name in CALLS:
         return eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
     return None
 
 
 def elementwise(jaxpr) -> bool:
-    """Whether it comes down to operations on numbers, small sums written out."""
+    """Whether the jaxpr has only operations on single numbers, with short sums unrolled."""
     for eqn in jaxpr.eqns:
         called = inner(eqn)
         if called is not None:
@@ -246,17 +250,19 @@ ELEMENTWISE = (RULES.keys() | STRUCTURAL) - {"reduce_sum"} | frozenset(
 
 
 def at(x, k):
+    """The k-th coefficient of `x`; None if `x` is a constant and k > 0."""
     if isinstance(x, Constant):
         return x.value if k == 0 else None
     return x.c[k]
 
 
 def is_one(value):
+    """Whether `value` is known at trace time to be the number 1."""
     return not isinstance(value, Tracer) and np.ndim(value) == 0 and value == 1
 
 
 def _wide(graph, eqn, u, v) -> Any:
-    """The operands of an elementwise operation, of one rank: solves are the last axis."""
+    """Both operands of an elementwise operation, with axes added so that their ranks agree."""
     rank = eqn.outvars[0].aval.ndim
 
     def wide(x, aval):
@@ -274,7 +280,7 @@ def _wide(graph, eqn, u, v) -> Any:
 
 
 def bind(eqn, values, lanes):
-    """The operation itself, on the last axis of what has many solves."""
+    """Applies the operation to values; those with `lanes` have solves as their last axis."""
     if eqn.primitive.name == "dot_general" and any(lanes):
         return [contract(values[0], values[1], lanes, **eqn.params)]
     run = lambda *xs: eqn.primitive.bind(*xs, **eqn.params)
@@ -286,7 +292,7 @@ def bind(eqn, values, lanes):
 
 
 def bind_at(eqn, inputs, k):
-    """The operation on k-th coefficients, where a constant has zeros."""
+    """Applies the operation to k-th coefficients, which are zero for constants if k > 0."""
     values = [
         jnp.zeros_like(x.value) if isinstance(x, Constant) and k > 0 else at(x, k)
         for x in inputs
@@ -295,7 +301,7 @@ def bind_at(eqn, inputs, k):
 
 
 def contract(a, b, lanes, dimension_numbers, **params):
-    """A product of matrices or vectors: as sums along the solves where they are small."""
+    """The product of matrices or vectors of many solves; short sums are unrolled."""
     if _is_short(dimension_numbers, a.shape):
         ((left,), (right,)), _ = dimension_numbers
         a, b = (x if many else x[..., None] for x, many in zip((a, b), lanes, strict=True))
@@ -314,13 +320,14 @@ def _is_short(dimension_numbers, shape):
 
 
 def over(ufunc: Any, x: Array) -> Array:
-    """`ufunc` over all axes but the last, written out where they are short."""
+    """The reduction of x by `ufunc` over all axes except the last; short axes are unrolled."""
     while x.ndim > 1:
         x = functools.reduce(ufunc, x) if len(x) <= SHORT else ufunc.reduce(x, axis=0)
     return x
 
 
 def written_sum(terms):
+    """The sum of the terms as a chain of additions."""
     first, *rest = terms
     for term in rest:
         first = first + term

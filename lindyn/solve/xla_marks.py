@@ -1,9 +1,10 @@
-"""What XLA is told, beyond the program.
+"""Attributes ("marks") on calls, which make XLA compile ensembles for a CPU into faster code.
 
-On a CPU, marks on calls make ensembles several times faster. No release of XLA promises what
-they do, and a program that they break aborts the process. So they are set only on releases of
-jaxlib on which `pytest -m slow tests/test_marks.py` has solved two hundred random programs with
-them and without, and got the same. On any other release the same calls are right, and slower.
+With marks, ensembles on a CPU are several times faster. No release of XLA guarantees what the
+marks do, and a program that they break aborts the process. So they are set only on tested
+releases of jaxlib. The test `pytest -m slow tests/solve/test_marks.py` solves two hundred
+random programs with and without marks, and requires equal results. On any other release the
+same calls run without marks: their results are correct, but they are slower.
 """
 
 import functools
@@ -15,18 +16,20 @@ import jax
 from jaxtyping import PyTree
 
 
-QUICK: dict[str, int | bool | str] = {"xla_backend_optimization_level": 0}  # to compile
+# Compiler options: QUICK makes compilation fast, and VECTORS prefers 512-bit vectors.
+QUICK: dict[str, int | bool | str] = {"xla_backend_optimization_level": 0}
 VECTORS: dict[str, int | bool | str] = {"xla_cpu_prefer_vector_width": 512}
 
-PROVEN = "0.10.2", "0.11.2", "0.12.0.1"  # releases of jaxlib
+PROVEN = "0.10.2", "0.11.2", "0.12.0.1"  # releases of jaxlib that passed the test
 RELEASE = version("jaxlib")
 marked = RELEASE in PROVEN  # whether marks are set
 
 
 def one_function(run: Callable) -> Callable:
-    """Calls it as one function of machine code; else each of its loops is started by itself.
+    """`run`, compiled into one function of machine code if marks are set.
 
-    Nothing but arithmetic: no products of large matrices, no LAPACK.
+    Without the mark, XLA starts each loop of `run` separately. `run` must be arithmetic only,
+    without products of large matrices and without LAPACK.
     """
     if not marked:
         return run
@@ -39,16 +42,17 @@ def one_function(run: Callable) -> Callable:
 
 
 def stored(tree: PyTree) -> PyTree:
-    """The same values, computed once; else shared work is repeated for each of its uses.
+    """The same values, computed once if marks are set.
 
-    A call that is not inlined ends a fusion.
+    Without the mark, XLA repeats shared work at each use of a value. The mark works because a
+    call that is not inlined ends a fusion.
     """
     return _identity()(tree) if marked else tree
 
 
 @functools.cache
 def tell_that_marks_are_missing() -> None:
-    """Warns, once a process."""
+    """Warns, once per process, that ensembles are slower on this release of jaxlib."""
     warnings.warn(
         f"jaxlib {RELEASE}: ensembles on a CPU are several times slower than on "
         f"{' or '.join(PROVEN)}, since what makes them fast is not proven to be safe there",
@@ -56,11 +60,11 @@ def tell_that_marks_are_missing() -> None:
     )
 
 
-# What follows is imported where marks are set: another release may not have it.
+# The functions below import in their bodies, since other releases may lack these names.
 
 
 def _marked(run, **marks):
-    """A call with attributes that XLA reads; what it calls in turn does not have them."""
+    """`run` as a call with the attributes `marks`, which calls inside `run` do not inherit."""
     from jax.experimental.xla_metadata import set_xla_metadata
 
     @jax.jit
@@ -76,9 +80,10 @@ def _marked(run, **marks):
 
 
 def _used(run: Callable, args: tuple) -> tuple[Callable, list]:
-    """`run(*args)` as a function of only those values that it reads, and these values.
+    """`run(*args)` as a function of only the values that it reads, and these values.
 
-    XLA of jaxlib 0.11.2 aborts on a marked call with a parameter that nothing reads.
+    This is needed because XLA of jaxlib 0.11.2 aborts on a marked call with an unused
+    parameter.
     """
     from jax.core import eval_jaxpr
     from jax.extend.core import Literal

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lindyn import theory
+from lindyn.sweep.quantities import QUANTITIES
 from lindyn.sweep.specification import Cells, Specification
 from lindyn.theory import fields
 from lindyn.theory.steps import decay_limit, stable_rate
@@ -129,10 +130,10 @@ def closed(setting: Specification) -> Closed | None:
     if setting.trainer is not None:
         return _closed_of_steps(setting)
     names = {setting.x.name, setting.y.name, *setting.fixed}
-    fate = setting.quantity not in ("basin", "alignment-margin", "alignment")
-    if setting.moving or {"wd-p", "wd-s"} & names or setting.quantity == "alignment":
+    form = QUANTITIES[setting.quantity].form
+    if setting.moving or {"wd-p", "wd-s"} & names or form is None:
         return None
-    if setting.quantity == "basin":
+    if form == "basin":
         (low, high), (bottom, top) = setting.p_range, setting.s_range
         around = low < 0.5 < high and bottom < 0.25 < top  # the goal at the critical decay
         curve = Curve("critical decay", everything)
@@ -140,9 +141,9 @@ def closed(setting: Specification) -> Closed | None:
         return Closed("all collapse", everything, (curve,)) if sure else None
     if "s0" in names:
         curve = Curve("edge of the basin", undecayed)
-        still = fate and setting.fixed.get("wd") == 0
+        still = form == "fate" and setting.fixed.get("wd") == 0
         return Closed("collapses", undecayed, (curve,)) if still else None
-    if fate:
+    if form == "fate":
         return Closed("collapses", collapses, (CRITICAL, EDGE))
     curves = (Curve("K = 0", misaligned),) if "p0" in names else WINDOW
     return Closed("K < 0 on the way", misaligned, curves)
@@ -188,17 +189,12 @@ def told(setting: Specification, values: dict[str, np.ndarray]) -> np.ndarray | 
     of the map is not a yes or no.
     """
     value, count = values["value"], values["undecided"] + values["failed"]
-    if setting.quantity in ("p", "s", "alignment"):
+    yes = QUANTITIES[setting.quantity].yes
+    if yes is None:
         return None
     if setting.trainer is not None:
         return _told_of_steps(setting, values)
-    yes = {
-        "collapse": value == 1,
-        "basin": value == 1,
-        "escape-time": np.isnan(value),
-        "alignment-margin": value < 0,
-    }[setting.quantity]
-    return np.where(count > 0, 0.5, yes)
+    return np.where(count > 0, 0.5, yes(value))
 
 
 def _told_of_steps(setting, values):

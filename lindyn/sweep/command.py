@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import jax
 import numpy as np
+import tyro
 
 from lindyn import command
 from lindyn.command import UsageError, save, whole
@@ -20,6 +21,7 @@ from lindyn.sweep import flow_maps, summary
 from lindyn.sweep.checkpoints import Chunks
 from lindyn.sweep.estimate import FEW, dry_run
 from lindyn.sweep.flags import specification_of
+from lindyn.sweep.quantities import HELP, QUANTITIES, Quantity
 
 
 Name = Literal[
@@ -36,9 +38,6 @@ Name = Literal[
     "momentum",
     "ema",
 ]
-Quantity = Literal[
-    "collapse", "basin", "p", "s", "escape-time", "alignment-margin", "alignment", "rank"
-]
 Scale = Literal["linear", "log"]
 Format = Literal["png", "svg", "pdf", "npz", "json"]
 FORMATS = get_args(Format)
@@ -50,12 +49,7 @@ class Config:
     y: tuple[Name, float, float, int] = ("tau", 0.3, 1.0, 256)  # wd sets both weight decays
     x_scale: Scale = "linear"  # spacing of the values
     y_scale: Scale = "linear"
-    quantity: Quantity = "collapse"
-    """collapse: whether a mode collapses. basin: the share of random starts that collapse.
-    p, s: their values at --time. escape-time: time until p is half of p+*. alignment-margin:
-    the least eigenvalue of K along the solution, positive under (17). alignment: log10 of the
-    factor by which a small commutator [F, Wp] of two such modes has changed at --time, by (9).
-    rank: how many modes survive in trained linear networks, as `lindyn predict` counts."""
+    quantity: Annotated[Quantity, tyro.conf.arg(help=HELP)] = "collapse"
     field: Literal["fixed-tau", "modes", "steps"] | None = None
     """fixed-tau: (11)-(12), Wa = tau W. modes: (11)-(13), Wa follows W at the rate beta, and
     tau is its initial value. steps: steps of SGD, in a trainer's units. Default: steps for
@@ -245,7 +239,7 @@ def _table(drawn, report, rate):
     if setting.quantity not in ("collapse", "basin"):
         rows[setting.quantity] = f"{report['least']:.6g} to {report['greatest']:.6g}"
     if report["share"] is not None:
-        rows[summary.SHARES[setting.quantity]] = f"{report['share']:.2%}"
+        rows[str(QUANTITIES[setting.quantity].share)] = f"{report['share']:.2%}"
     if form is None:
         rows["closed form"] = "none for this map"
     elif form["distance_in_cells"] is not None:

@@ -6,12 +6,12 @@ from typing import Any
 from lindyn.command import UsageError, interval, number
 from lindyn.predict import command as predict
 from lindyn.predict.network_fates import DIM
+from lindyn.sweep.quantities import QUANTITIES
 from lindyn.sweep.specification import Axis, Specification
 
 
 STEPS = ("lr", "momentum", "ema")  # parameters of steps that a flow does not have
 NAMES = ("wd", "wd-p", "wd-s", "alpha-p", "beta", "sigma2", "tau", "p0", "s0", *STEPS)
-OF_STEPS = ("collapse", "rank", "p", "s")  # quantities of which there are maps of steps
 # Flags of predict that are not settings of a trainer.
 NO_SETTING = ("run", "json", "fail_on_collapse", "p0", "s0")
 TRAINER = {  # the default settings of `lindyn predict`
@@ -21,7 +21,6 @@ TRAINER = {  # the default settings of `lindyn predict`
 }
 MOST_STEPS = 100_000
 MOST_CELLS, MOST_SOLVES = 20_000_000, 1_000_000_000
-TIMES = {"p": 1e3, "s": 1e3, "alignment-margin": 1e3, "alignment": 20.0}  # others: 1e6
 
 
 def specification_of(config: Any) -> Specification:
@@ -45,7 +44,7 @@ def specification_of(config: Any) -> Specification:
     cells = x.count * y.count
     if cells > MOST_CELLS:
         raise UsageError(f"--x, --y: {cells} cells; a map has at most {MOST_CELLS}")
-    longest = 5000 if field == "steps" else TIMES.get(config.quantity, 1e6)
+    longest = 5000 if field == "steps" else QUANTITIES[config.quantity].time
     longest = longest if config.time is None else config.time
     number("--time", longest, 0, MOST_STEPS if field == "steps" else 1e9, above=True)
     if field == "steps" and longest != int(longest):
@@ -78,7 +77,7 @@ def _trainer(config, field, given):
         if config.quantity == "rank":
             raise UsageError(f"--quantity rank: of networks in steps, not of --field {field}")
         return None
-    if config.quantity not in OF_STEPS:
+    if not QUANTITIES[config.quantity].of_steps:
         raise UsageError(f"--quantity {config.quantity}: of the flow alone, not of steps")
     networks = config.quantity == "rank"
     if "beta" in given:

@@ -34,7 +34,7 @@ def compute(setting: Specification, cells: Int[np.ndarray, " cells"]) -> dict[st
     for a basin. "noise" marks cells that noise rules, for networks.
     """
     j, i = np.divmod(cells, setting.x.count)
-    kinds = QUANTITIES if setting.trainer is None else step_maps.QUANTITIES
+    kinds = COMPUTE if setting.trainer is None else step_maps.COMPUTE
     return kinds[setting.quantity](setting, setting.place(i, j))
 
 
@@ -184,7 +184,7 @@ def _alignment(setting, cells):
     return _with_counts(ends.y.log10, code)
 
 
-QUANTITIES: dict[str, Callable] = {
+COMPUTE: dict[str, Callable] = {
     "collapse": _collapse,
     "basin": _basin,
     "p": _at_the_end,

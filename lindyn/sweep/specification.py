@@ -9,12 +9,9 @@ import jax
 import numpy as np
 
 from lindyn.predict.scenario import Scenario
+from lindyn.sweep.quantities import QUANTITIES
 from lindyn.theory.states import Numbers, Params
 from lindyn.theory.steps import SGD
-
-
-# Default initial p in units of p*, by quantity; 0.5 for the others.
-PARTS = {"escape-time": 0.1, "alignment-margin": 0.2, "alignment": 0.2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Specification:
     @property
     def part(self) -> float:
         """The default initial p, in units of p*; smaller for quantities of the way to p*."""
-        return PARTS.get(self.quantity, 0.5)
+        return QUANTITIES[self.quantity].part
 
     def place(self, i: Any, j: Any) -> Cells:
         """The cells at indices i along x and j along y, which may be fractional."""

@@ -123,7 +123,7 @@ def _rank(setting, cells):
     return {**_with_counts(rank, code), **counts}
 
 
-QUANTITIES: dict[str, Callable] = {
+COMPUTE: dict[str, Callable] = {
     "collapse": _collapse,
     "rank": _rank,
     "p": _at_the_end,

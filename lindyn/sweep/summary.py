@@ -6,16 +6,11 @@ import numpy as np
 
 from lindyn.sweep import boundaries
 from lindyn.sweep.boundaries import Agreement, Closed
+from lindyn.sweep.quantities import QUANTITIES
 from lindyn.sweep.specification import Specification
 
 
 FINE = 601  # points per axis of the grid on which curves are traced
-SHARES = {
-    "collapse": "share of modes that collapse",
-    "basin": "share of starts that collapse",
-    "escape-time": "share of modes that collapse",
-    "alignment-margin": "share of modes with K < 0 on the way",
-}
 COUNTS = {"diverged": "solves that diverge", "noise": "cells that noise rules"}
 SYMBOLS = {
     "wd": r"\eta",
@@ -51,6 +46,11 @@ class ComputedMap(NamedTuple):
     form: Closed | None
     agreement: Agreement | None  # of the map with its form, if the map says yes or no
     lines: list[Line]
+
+    @property
+    def label(self) -> str | None:
+        """The label of the colour bar; None for a map of two colours."""
+        return QUANTITIES[self.setting.quantity].label
 
     @property
     def x(self) -> np.ndarray:
@@ -138,11 +138,12 @@ def _of_steps(setting, values):
 
 
 def _share(quantity, value, open_):
-    decided = open_ == 0 if quantity == "escape-time" else np.isfinite(value)
-    if quantity not in SHARES or not decided.any():
+    kind = QUANTITIES[quantity]
+    # NaN is an answer where it counts as yes; elsewhere it is a cell without one.
+    decided = open_ == 0 if kind.yes is np.isnan else np.isfinite(value)
+    if kind.share is None or not decided.any():
         return None
-    yes = {"escape-time": np.isnan(value), "alignment-margin": value < 0}.get(quantity, value)
-    return float(np.mean(yes[decided]))
+    return float(np.mean(kind.counted(value)[decided]))
 
 
 def _start(setting):
@@ -170,16 +171,10 @@ def title(setting: Specification) -> str:
     at = f"at $t = {setting.time:.4g}$"
     if setting.trainer is not None:
         at = f"after {setting.time:.0f} steps"
-    return {
-        "collapse": "Which modes collapse" + f", {at}" * (setting.trainer is not None),
-        "rank": f"Modes that are left {at}",
-        "basin": "How many of random starts collapse",
-        "p": f"Eigenvalue of the predictor {at}",
-        "s": f"Eigenvalue of the features' correlation {at}",
-        "escape-time": "How long modes take to half of their goal $p_+^*$",
-        "alignment-margin": "Whether modes align all the way",
-        "alignment": f"How a small misalignment has changed {at}",
-    }[setting.quantity]
+    words = QUANTITIES[setting.quantity].title
+    if setting.trainer is not None and "{at}" not in words:
+        words += ", {at}"
+    return words.replace("{at}", at)
 
 
 def note(setting: Specification) -> str:

@@ -1,4 +1,8 @@
-"""The paper's equations, and what follows from them without solving them."""
+"""The equations of the paper, and results that follow from them without integration.
+
+The paper is Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810). Read `states` first, which
+defines the variables, and then `fields`, which defines the equations of motion.
+"""
 
 from lindyn.theory.closed_forms import (
     aligned_window as aligned_window,

@@ -1,4 +1,7 @@
-"""Fixed points of the equations in `fields`, with Jacobians, eigenvalues and classes."""
+"""Fixed points of the equations in `fields`, with Jacobians, eigenvalues and classes.
+
+Read `fields` and `stability` first.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +16,12 @@ from lindyn.theory.states import Correlations, Curriculum, Modes, Numbers, Param
 
 
 class FixedPoints(eqx.Module):
-    """The collapsed point, the edge p-* and the goal p+*, in that order.
+    """The collapsed point, the edge p-* and the goal p+*, in this order.
 
-    One that does not exist has NaN for a position and the class `stability.NONE`.
+    A fixed point that does not exist has the position NaN and the class `stability.NONE`.
     """
 
-    y: Any  # the state of the field, with a leading axis of points
+    y: Any  # states of the field, with a leading axis of points
     jacobian: Float[Array, "points n n"]
     eigenvalues: Complex[Array, "points n"]
     kind: Int[Array, " points"]  # an index into `stability.KINDS`
@@ -29,36 +32,49 @@ class FixedPoints(eqx.Module):
 
 
 def fixed_points(params: Params, field: Callable = fields.modes_fixed_tau) -> FixedPoints:
-    """Fixed points of one mode of `field`, with Jacobian eigenvalues and classes.
+    """The fixed points of one mode of `field`, with Jacobian eigenvalues and classes.
 
-    `field` is one of `modes_fixed_tau`, `modes`, `parabola` and `parabola_ema`. Without
-    decay p+* stands for its line of fixed points (any s), where the parabola meets it.
-    ValueError for a field that has no closed form.
+    `field` is one of `modes_fixed_tau`, `modes`, `parabola` and `parabola_ema`. Without decay,
+    p = p+* is a line of fixed points (any s). The third point is then the one where the
+    parabola meets this line.
+
+    Raises ValueError if there is no closed form for `field`.
+
+    Example:
+
+        >>> import lindyn as ld
+        >>> points = ld.fixed_points(ld.Params(eta=0.04))
+        >>> [round(float(p), 6) for p in points.y.p], points.names
+        ([0.0, 0.041742, 0.958258], ['stable node', 'saddle', 'stable node'])
     """
     if field not in CLOSED:
-        known = ", ".join(known.__name__ for known in CLOSED)
-        raise ValueError(f"no closed form for {field.__name__}; there is one for {known}")
+        names = ", ".join(closed.__name__ for closed in CLOSED)
+        raise ValueError(f"no closed form for {field.__name__}; there is one for {names}")
     return _at(field, CLOSED[field](params), params, params)
 
 
 def pair_fixed_points(params: Params, data: Correlations) -> FixedPoints:
-    """Those of `fields.mode_pair`: wa = w and p (l_d - l_s p) = eta_s (derived)."""
+    """The fixed points of `fields.mode_pair` (derived).
+
+    They are the collapsed point and the points with wa = w and p (l_d - l_s p) = eta_s.
+    """
     return _at(fields.mode_pair, _of_pair(params, data), (params, data), params)
 
 
 def directset_fixed_points(
     params: Params, a: Numbers = 0.5, eps: Numbers = 0.0, c: Numbers = 0.0
 ) -> FixedPoints:
-    """Those of `fields.predicted` with p(s) = max(s - c, 0)^a + eps (derived).
+    """The fixed points of `fields.predicted` with p(s) = max(s - c, 0)^a + eps (derived).
 
-    s = 0, and s = (p±* - eps)^(1/a) + c where that is positive.
+    They are s = 0, and s = (q - eps)^(1/a) + c for q = p-* and for q = p+*. The latter two
+    exist where q > eps and s is positive.
     """
     rule = predictors.Power(a=a, eps=eps, c=c)
     roots = decay_roots(params)
     inner = rule.inverse(roots)
     s = jnp.where((roots > eps) & (inner > 0), inner, jnp.nan)
     rate = jax.vmap(jax.grad(lambda s: fields.predicted(0.0, s, (params, rule))))(s)
-    at_zero = 2 * fields.growth(rule(jnp.zeros(())), params)  # s p'(s) vanishes there
+    at_zero = 2 * fields.growth(rule(jnp.zeros(())), params)  # s p'(s) vanishes at s = 0
     jacobians = jnp.concatenate([jnp.atleast_1d(at_zero), rate])[:, None, None]
     return FixedPoints(
         y=jnp.concatenate([jnp.zeros(1), s]),
@@ -69,16 +85,23 @@ def directset_fixed_points(
 
 
 def decay_roots(params: Params) -> Float[Array, "2"]:
-    """p-* (the edge of the trivial basin on the parabola) and p+*: the roots of (16).
+    """The nonzero fixed points p-* and p+* of (16): [tau -+ sqrt(tau^2 - 4 a eta_s)]/(2 a).
 
-    [tau -+ sqrt(tau^2 - 4 a eta_s)] / 2a; NaN above the critical decay. At any s, p at one
-    of them is a branch of the nullcline ds/dt = 0 of (12); the third branch is s = 0.
+    p-* is the edge of the basin of collapse on the parabola. Both are NaN above the critical
+    decay. In the (p, s) plane, the lines p = p-* and p = p+* are two branches of the nullcline
+    ds/dt = 0 of (12), and the third branch is s = 0.
+
+    Example:
+
+        >>> import lindyn as ld
+        >>> [round(float(p), 6) for p in ld.theory.decay_roots(ld.Params(eta=0.04))]
+        [0.041742, 0.958258]
     """
     return _roots(params, Correlations(same=1 + params.sigma2, across=params.tau))
 
 
 def _at(field, y, args, params):
-    """Jacobians of `field` itself, at positions that were found in closed form."""
+    """Fixed points at the closed-form positions `y`, with Jacobians of `field` by autodiff."""
     structure = jax.tree.structure(y)
     vectors = jnp.stack(jnp.broadcast_arrays(*jax.tree.leaves(y)), axis=-1)
 
@@ -88,8 +111,9 @@ def _at(field, y, args, params):
 
     jacobians = jax.vmap(jax.jacfwd(flat))(vectors)
     kind = jax.vmap(stability.classify)(jacobians)
-    # A line of fixed points needs a predictor without decay (and a field with s in it);
-    # elsewhere a lone zero eigenvalue is a fold: p-* meets p+*, or the centre at s = 0.
+    # A line of fixed points exists only if eta_p = 0 and the field has s as a variable.
+    # Elsewhere a single zero eigenvalue means a degenerate point: a fold, where p-* meets p+*,
+    # or the point s = 0 at eta_s = 0.
     isolated = (params.eta_p > 0) | (field in (fields.parabola, fields.parabola_ema))
     folded = (kind == stability.LINE) & isolated
     return FixedPoints(
@@ -120,7 +144,10 @@ def _of_parabola(params):
 
 
 def _of_curriculum(params):
-    """tau = 1 at p±*; at p = 0 the target trails the dying encoder: beta/(beta - eta)."""
+    """tau = 1 at p-* and p+*. At p = 0 the target lags the decaying encoder: beta/(beta - eta).
+
+    That lag is NaN for beta <= eta.
+    """
     ahead = jnp.asarray(params.beta - params.eta_s)
     lag = jnp.where(ahead > 0, params.beta / jnp.where(ahead > 0, ahead, 1), jnp.nan)
     roots = _roots(params, _isotropic(params))
@@ -131,12 +158,15 @@ def _of_curriculum(params):
 
 
 def _isotropic(params):
-    """With the target free to follow, which ends at tau = 1."""
+    """Isotropic data with tau = 1, the ratio at which a moving target comes to rest."""
     return Correlations(same=1 + params.sigma2, across=1.0)
 
 
 def _rest(p, params):
-    """s at which p rests too: eta_p p^2 / (alpha_p eta_s), the parabola if they agree."""
+    """The s at which dp/dt = 0 as well: eta_p p^2/(alpha_p eta_s).
+
+    This is the parabola s = p^2/alpha_p if eta_p = eta_s, which includes eta_p = eta_s = 0.
+    """
     ratio = jnp.where(
         params.eta_p == params.eta_s,
         1.0,
@@ -146,6 +176,7 @@ def _rest(p, params):
 
 
 def discriminant(params, data):
+    """l_d^2 - 4 l_s eta_s, set to 0 where it is within rounding of 0."""
     square = data.across**2
     disc = square - 4 * data.same * params.eta_s
     noise = 4 * jnp.finfo(jnp.result_type(disc, float)).eps * square
@@ -153,7 +184,10 @@ def discriminant(params, data):
 
 
 def _roots(params, data):
-    """Of l_s p^2 - l_d p + eta_s, the lower through the product: no cancellation."""
+    """The roots of l_s p^2 - l_d p + eta_s; NaN where they are not real.
+
+    The lower root comes from the product of the roots, which avoids cancellation.
+    """
     disc = discriminant(params, data)
     root = jnp.sqrt(jnp.where(disc > 0, disc, 1.0)) * (disc != 0)
     high = (data.across + root) / (2 * data.same)

@@ -1,15 +1,19 @@
-r"""The equations of motion of linear BYOL, one pure function each, and nothing else.
+r"""The equations of motion of linear BYOL: one pure function for each equation.
 
-A vector field is `f(t, y, args) -> dy/dt` and returns the type of `y`; `t` is measured in
-units of 1 / (learning rate of the encoder). Numbers in parentheses are the equations of
-Tian, Chen and Ganguli, "Understanding self-supervised learning dynamics without
-contrastive pairs", ICML 2021 (arXiv 2102.06810). Symbols, in the paper's order:
+Read `states` first, which defines the arguments. One file, since the equations share their
+notation and refer to each other.
+
+A vector field has the form `f(t, y, args) -> dy/dt` and returns the type of `y`. Time `t` is in
+units of 1/(learning rate of the encoder). Numbers in parentheses are equation numbers of Tian,
+Chen and Ganguli, "Understanding self-supervised learning dynamics without contrastive pairs",
+ICML 2021 (arXiv 2102.06810). "Derived" marks an equation that the paper does not state.
+Symbols, in the paper's order:
 
     W     encoder, n2 x n1              X     covariance of the mean view, n1 x n1
     Wp    predictor, n2 x n2            X'    mean covariance of a view, `X_aug`
     Wa    target, n2 x n1               F     W X W^T, correlation of the predictor's input
     p     an eigenvalue of Wp           s     the eigenvalue of F on the same eigenvector
-    tau   the target's ratio, Wa = tau W
+    tau   the ratio of the target to the encoder, Wa = tau W
 """
 
 from collections.abc import Callable, Sequence
@@ -36,12 +40,15 @@ from lindyn.theory.states import (
 
 
 def full(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
-    r"""Linear BYOL (2)-(4), Lemma 1: gradient flow of the loss (1) and the target's EMA.
+    r"""Linear BYOL, (2)-(4) of Lemma 1: gradient flow of the loss (1), and the target's EMA.
 
-    dWp/dt = alpha_p R W^T - eta_p Wp,   dW/dt = Wp^T R - eta_s W,   dWa/dt = beta (W - Wa)
+        dWp/dt = alpha_p R W^T - eta_p Wp
+        dW/dt  = Wp^T R - eta_s W
+        dWa/dt = beta (W - Wa)
+
     with the residual R = Wa X - Wp W (X + X').
     """
-    del t  # autonomous, as all flows here
+    del t  # every flow in this module is autonomous
     params, data = args
     residual = _residual(y.W, y.Wp, y.Wa, data)
     return Full(
@@ -52,48 +59,53 @@ def full(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
 
 
 def simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
-    """(2)-(3) with Wa = W: no EMA, and the stop-gradient stays."""
+    """SimSiam, (2)-(3) with Wa = W: there is no EMA, but the stop-gradient remains."""
     dy = full(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
     return Online(W=dy.W, Wp=dy.Wp)
 
 
 def cosine(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
-    r"""`full` for minus the cosine of prediction and target in place of (1) (derived).
+    r"""`full` with the negative cosine of prediction and target as the loss (derived).
 
-    The loss is -C / (N_q N_z), the cosine of outputs whose lengths vary little, with
-    N_q^2 = tr(Wp W (X + X') W^T Wp^T), N_z^2 = tr(Wa (X + X') Wa^T), C = tr(Wp^T Wa X W^T).
-    Its residual is R = Wa X/(N_q N_z) - (C/N_q^2) Wp W (X + X')/(N_q N_z).
+    The loss is -C/(N_q N_z), which is the negative cosine if the lengths of the outputs vary
+    little. Its terms and its residual R, which replaces that of `full`, are
+
+        N_q^2 = tr(Wp W (X + X') W^T Wp^T)
+        N_z^2 = tr(Wa (X + X') Wa^T)
+        C     = tr(Wp^T Wa X W^T)
+        R     = Wa X/(N_q N_z) - (C/N_q^2) Wp W (X + X')/(N_q N_z)
     """
     params, data = args
     return full(t, y, (params, _cosine_data(y, data)))
 
 
 def cosine_simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
-    """`cosine` with Wa = W: no EMA, and the stop-gradient stays (derived)."""
+    """`cosine` with Wa = W: there is no EMA, but the stop-gradient remains (derived)."""
     params, data = args
     target = Full(W=y.W, Wp=y.Wp, Wa=y.W)
     return simsiam(t, y, (params, _cosine_data(target, data)))
 
 
 def cosine_gaussian(t: Scalar, y: Full, args: tuple[Params, Data]) -> Full:
-    """`cosine` for Gaussian outputs, whose lengths vary: down `gaussian_cosine` (derived).
+    """`cosine` for Gaussian outputs, whose lengths vary: ascent on `gaussian_cosine` (derived).
 
-    The fewer directions outputs have, the more their lengths vary, and the lower is the cosine
-    for the same correlation. So a weak mode is driven more than in `cosine`, by a part of
-    order 1/d; in a network of few outputs that decides which modes live.
+    The fewer directions the outputs have, the more their lengths vary, and the lower is the
+    cosine for the same correlation. So a weak mode is driven more strongly than in `cosine`, by
+    a relative amount of order 1/d. In a network with few outputs this decides which modes
+    survive.
     """
     del t
     return _ascent(gaussian_cosine, y, *args)
 
 
 def cosine_gaussian_simsiam(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
-    """`cosine_gaussian` with Wa = W, and the stop-gradient (derived)."""
+    """`cosine_gaussian` with Wa = W: no EMA, but the stop-gradient remains (derived)."""
     dy = cosine_gaussian(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
     return Online(W=dy.W, Wp=dy.Wp)
 
 
 def cosine_sampled(t: Scalar, y: Full, args: tuple[Params, Sequence[Views]]) -> Full:
-    """Down minus the mean cosine of a batch itself, which is what trainers do."""
+    """Gradient flow of minus `sampled_cosine`, the mean cosine of a batch that trainers use."""
     del t
     return _ascent(sampled_cosine, y, *args)
 
@@ -101,15 +113,15 @@ def cosine_sampled(t: Scalar, y: Full, args: tuple[Params, Sequence[Views]]) -> 
 def cosine_sampled_simsiam(
     t: Scalar, y: Online, args: tuple[Params, Sequence[Views]]
 ) -> Online:
-    """`cosine_sampled` with Wa = W, and the stop-gradient."""
+    """`cosine_sampled` with Wa = W: there is no EMA, but the stop-gradient remains."""
     dy = cosine_sampled(t, Full(W=y.W, Wp=y.Wp, Wa=y.W), args)
     return Online(W=dy.W, Wp=dy.Wp)
 
 
 def no_stop_gradient(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
-    """Theorem 2, (6): the gradient flows through the target too, which is W itself.
+    """Theorem 2, (6): Wa = W, and the gradient also flows through the target.
 
-    To SimSiam's dW/dt it adds Wp W X - W (X + X').
+    This adds Wp W X - W (X + X') to the dW/dt of `simsiam`.
     """
     _, data = args
     dy = simsiam(t, y, args)
@@ -120,17 +132,19 @@ def no_stop_gradient(t: Scalar, y: Online, args: tuple[Params, Data]) -> Online:
 def no_predictor(
     t: Scalar, W: Float[Array, "n2 n1"], args: tuple[Params, Data]
 ) -> Float[Array, "n2 n1"]:
-    """Wp = I and Wa = W: dW/dt = -W (X' + eta_s I), which decays to zero."""
+    """Wp = I and Wa = W: dW/dt = -W (X' + eta_s I). The encoder W decays to zero."""
     del t
     params, data = args
     return -W @ data.X_aug - params.eta_s * W
 
 
 def moments(t: Scalar, y: Moments, params: Params) -> Moments:
-    r"""(7)-(8): isotropic data, Wa = tau W, and a predictor that is kept symmetric.
+    r"""(7)-(8), for isotropic data, Wa = tau W and a predictor that is kept symmetric.
 
-    dWp/dt = -(alpha_p/2)(1 + sigma2){Wp, F} + alpha_p tau F - eta_p Wp
-    dF/dt  = -(1 + sigma2){Wp^2, F} + tau {Wp, F} - 2 eta_s F
+        dWp/dt = -(alpha_p/2)(1 + sigma2){Wp, F} + alpha_p tau F - eta_p Wp
+        dF/dt  = -(1 + sigma2){Wp^2, F} + tau {Wp, F} - 2 eta_s F
+
+    Here {A, B} = A B + B A.
     """
     del t
     a, both = 1 + params.sigma2, _anticommutator(y.Wp, y.F)
@@ -141,10 +155,12 @@ def moments(t: Scalar, y: Moments, params: Params) -> Moments:
 
 
 def moments_asymmetric(t: Scalar, y: Moments, params: Params) -> Moments:
-    r"""(62)-(63): `moments` before Wp is symmetrised.
+    r"""(62)-(63), the equations of `moments` without symmetrising Wp.
 
-    dWp/dt = -alpha_p (1 + sigma2) Wp F + alpha_p tau F - eta_p Wp
-    dF/dt  = -(1 + sigma2){Wp^T Wp, F} + tau (Wp^T F + F Wp) - 2 eta_s F
+        dWp/dt = -alpha_p (1 + sigma2) Wp F + alpha_p tau F - eta_p Wp
+        dF/dt  = -(1 + sigma2){Wp^T Wp, F} + tau (Wp^T F + F Wp) - 2 eta_s F
+
+    Here {A, B} = A B + B A.
     """
     del t
     a = 1 + params.sigma2
@@ -157,10 +173,14 @@ def moments_asymmetric(t: Scalar, y: Moments, params: Params) -> Moments:
 
 
 def mode_pair(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Modes:
-    """(104)-(106) with weight decay: commuting, not isotropic data; one pair a mode.
+    """(104)-(106) with weight decay: decoupled modes of data that need not be isotropic.
 
-    dp/dt = alpha_p r w - eta_p p,   dw/dt = p r - eta_s w,   dwa/dt = beta (w - wa)
-    with the residual r = l_d wa - l_s p w.
+        dp/dt  = alpha_p r w - eta_p p
+        dw/dt  = p r - eta_s w
+        dwa/dt = beta (w - wa)
+
+    with the residual r = l_d wa - l_s p w. The two covariances of the data commute, and each
+    mode has its own pair of eigenvalues (l_s, l_d).
     """
     del t
     params, data = args
@@ -173,15 +193,18 @@ def mode_pair(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Modes:
 
 
 def modes(t: Scalar, y: Modes, params: Params) -> Modes:
-    """(11)-(13), the decoupled eigenvalues, in (p, w, wa): isotropic `mode_pair`."""
+    """(11)-(13), the decoupled modes in the variables (p, w, wa).
+
+    This is `mode_pair` for isotropic data, l_s = 1 + sigma2 and l_d = 1.
+    """
     return mode_pair(t, y, (params, Correlations(same=1 + params.sigma2, across=1.0)))
 
 
 def cosine_modes(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Modes:
-    """`cosine` decoupled, for data that are diagonal together with the networks (derived).
+    """`cosine` in decoupled modes: data and networks are diagonal in one basis (derived).
 
-    E|Wp f|^2 = sum l_s p^2 w^2, E|f_a|^2 = sum l_s wa^2 and C = sum l_d p w wa are sums over
-    all modes, which are the last axis of p, w and wa; through them the modes compete.
+    The modes are the last axis of p, w and wa. They compete through the sums over all modes
+    E|Wp f|^2 = sum l_s p^2 w^2, E|f_a|^2 = sum l_s wa^2 and C = sum l_d p w wa.
     """
     params, data = args
     over = lambda x: jnp.sum(x, axis=-1, keepdims=True)
@@ -193,11 +216,13 @@ def cosine_modes(t: Scalar, y: Modes, args: tuple[Params, Correlations]) -> Mode
 
 
 def cosine_rival(t: Scalar, y: Plane, args: tuple[Params, Numbers]) -> Plane:
-    """`cosine_modes` of one mode among n, all others alike, with Wa = W (derived).
+    """`cosine_modes` for one mode among n; all other modes are equal, and Wa = W (derived).
 
-    Without decay sum p^2 and sum s stay what they are: here n and n/alpha_p, so that p is over
-    its root mean square. The others' weights count as one of w^2 = sum s - s, and their p
-    follows from the sum. A decay of both networks would change no direction in this plane.
+    Without weight decay sum p^2 and sum s are conserved. Their values here are n and n/alpha_p,
+    so p is in units of its root mean square over the modes. The weights of the other modes act
+    as one weight with w^2 = sum s - s, and the p of the other modes follows from sum p^2. An
+    equal decay of both networks would not change the directions of this flow. `args` holds the
+    parameters and n.
     """
     params, count = args
     total = count / params.alpha_p
@@ -210,9 +235,12 @@ def cosine_rival(t: Scalar, y: Plane, args: tuple[Params, Numbers]) -> Plane:
 
 
 def modes_fixed_tau(t: Scalar, y: Plane, params: Params) -> Plane:
-    """(11)-(12): dp/dt = alpha_p s g - eta_p p,   ds/dt = 2 p s g - 2 eta_s s.
+    """(11)-(12) at fixed tau, in the (p, s) plane.
 
-    g = tau - (1 + sigma2) p is the gain that is left before the predictor saturates.
+        dp/dt = alpha_p s g - eta_p p
+        ds/dt = 2 p s g - 2 eta_s s
+
+    The gain g = tau - (1 + sigma2) p falls to 0 as the predictor saturates.
     """
     del t
     return Plane(
@@ -222,18 +250,20 @@ def modes_fixed_tau(t: Scalar, y: Plane, params: Params) -> Plane:
 
 
 def parabola(t: Scalar, p: Numbers, params: Params) -> Numbers:
-    """(16), the flow on the parabola: dp/dt = p^2 (tau - (1 + sigma2) p) - eta_s p.
+    """(16), the flow on the parabola s = p^2/alpha_p, where alpha_p cancels.
 
-    It needs eta_p = eta_s, and alpha_p has cancelled.
+        dp/dt = p^2 (tau - (1 + sigma2) p) - eta_s p
+
+    The parabola is invariant only if eta_p = eta_s. The function does not check this.
     """
     del t
     return p * growth(p, params)
 
 
 def parabola_ema(t: Scalar, y: Curriculum, params: Params) -> Curriculum:
-    """(16) with its target (13): dtau/dt = beta (1 - tau) - tau (dp/dt) / p.
+    """(16) with a moving target (13): dtau/dt = beta (1 - tau) - tau (dp/dt)/p.
 
-    On the parabola (ds/dt) / 2s is (dp/dt) / p, a polynomial.
+    On the parabola (ds/dt)/(2 s) equals (dp/dt)/p, which is a polynomial.
     """
     here = eqx.tree_at(lambda params: params.tau, params, y.tau)
     return Curriculum(
@@ -245,7 +275,10 @@ def parabola_ema(t: Scalar, y: Curriculum, params: Params) -> Curriculum:
 def predicted(
     t: Scalar, s: Numbers, args: tuple[Params, Callable[[Numbers], Numbers]]
 ) -> Numbers:
-    """(12) with a closed-form predictor p = p(s), the second argument: DirectPred."""
+    """(12) with a closed-form predictor p = p(s), as in DirectPred.
+
+    `args` holds the parameters and the function p(s).
+    """
     params, predictor = args
     return modes_fixed_tau(t, Plane(p=predictor(s), s=s), params).s
 
@@ -253,10 +286,12 @@ def predicted(
 def isoloss(
     t: Scalar, s: Numbers, args: tuple[Params, Callable[[Numbers], Numbers]]
 ) -> Numbers:
-    """Without the leading p in dW/dt: ds/dt = 2 s (tau - (1 + sigma2) p(s)) - 2 eta_s s.
+    """IsoLoss, the flow without the leading p in dW/dt.
 
-    Halvagal, Laborieux and Zenke, "Implicit variance regularization in
-    non-contrastive SSL", NeurIPS 2023.
+        ds/dt = 2 s (tau - (1 + sigma2) p(s)) - 2 eta_s s
+
+    `args` holds the parameters and the function p(s). Source: Halvagal, Laborieux and Zenke,
+    "Implicit variance regularization in non-contrastive SSL", NeurIPS 2023.
     """
     del t
     params, predictor = args
@@ -266,9 +301,11 @@ def isoloss(
 def gaussian_cosine(y: Full, data: Data) -> Array:
     """E[cos(q, z)] for Gaussian q = Wp W x1 and z = Wa x2, to second order (derived).
 
-    With Q = E[q q^T]/N_q^2, Z = E[z z^T]/N_z^2, D = E[z q^T]/(N_q N_z), c = tr D, lengths
-    expanded about N_q and N_z: c (1 + 3/4 |Q|^2 + 3/4 |Z|^2 + 1/2 |D|^2) - tr Q D - tr Z D.
-    What is left out is of order 1/d^2. Concentrated lengths leave c, as in `cosine`.
+        c (1 + 3/4 |Q|^2 + 3/4 |Z|^2 + 1/2 |D|^2) - tr Q D - tr Z D
+
+    with Q = E[q q^T]/N_q^2, Z = E[z z^T]/N_z^2, D = E[z q^T]/(N_q N_z) and c = tr D. The
+    lengths of q and z are expanded about N_q and N_z. The omitted terms are of order 1/d^2. If
+    the lengths do not vary, the result is c, as in `cosine`.
     """
     same, P = data.X + data.X_aug, y.Wp @ y.W
     Q, Z, D = P @ same @ P.T, y.Wa @ same @ y.Wa.T, y.Wa @ data.X @ P.T
@@ -280,14 +317,14 @@ def gaussian_cosine(y: Full, data: Data) -> Array:
 
 
 def sampled_cosine(y: Full, views: Sequence[Views]) -> Array:
-    """The mean of cos(q, z) over batches, with q = Wp W x1 and z = Wa x2."""
+    """The mean of cos(q, z) over the batches `views`, with q = Wp W x1 and z = Wa x2."""
     over = lambda x: jnp.sum(x, axis=-2)
 
     def mean(views):
         q, z = (y.Wp @ y.W) @ views.online, y.Wa @ views.target
         return jnp.mean(over(q * z) * jax.lax.rsqrt(over(q * q) * over(z * z)))
 
-    return jnp.mean(jnp.stack([mean(each) for each in views]))
+    return jnp.mean(jnp.stack([mean(batch) for batch in views]))
 
 
 def gain(p: Numbers, params: Params) -> Numbers:
@@ -296,12 +333,12 @@ def gain(p: Numbers, params: Params) -> Numbers:
 
 
 def growth(p: Numbers, params: Params) -> Numbers:
-    """Delta = p (tau - (1 + sigma2) p) - eta_s, the rate of (ds/dt) / 2s in (12)."""
+    """Delta = p (tau - (1 + sigma2) p) - eta_s, which is (ds/dt)/(2 s) in (12)."""
     return p * gain(p, params) - params.eta_s
 
 
 def _ascent(value, y, params, data):
-    """Up `value` of Wp and W, with the target stopped, and down with the decays."""
+    """Gradient ascent on `value` in Wp and W with a stopped target, weight decay and EMA."""
     of = lambda Wp, W: value(Full(W=W, Wp=Wp, Wa=y.Wa), data)
     dWp, dW = jax.grad(of, (0, 1))(y.Wp, y.W)
     return Full(
@@ -316,7 +353,7 @@ def _residual(W, Wp, Wa, data):
 
 
 def _cosine_data(y, data):
-    """The data of (1) whose residual is the cosine's."""
+    """The data for which the residual of `full` is the residual of the cosine loss."""
     prediction, same = y.Wp @ y.W, data.X + data.X_aug
     power = lambda M: jnp.sum(M * (M @ same))
     agreement = jnp.sum(prediction * (y.Wa @ data.X))
@@ -325,7 +362,7 @@ def _cosine_data(y, data):
 
 
 def _divided(same, across, predicted, target, agreement):
-    """X + X' and X, or their eigenvalues, as a cosine's residual has them."""
+    """X + X' and X, or their eigenvalues, with the factors of the cosine's residual."""
     lengths = jnp.sqrt(predicted * target)
     return same * agreement / (predicted * lengths), across / lengths
 

@@ -1,8 +1,10 @@
-"""What a trainer is told, in the theory's units.
+"""Conversion of a trainer's hyperparameters to the units of the theory.
 
-Gradient descent at rate alpha with momentum m moves as far in a step as the flow in a time
-alpha/(1 - m). In that time dW/dt = -g dJ/dW - eta_s W, with J the loss (1) and g a factor that
-the trainer's own loss has over it. Dividing by a rate kappa gives the equations of `fields`.
+Read `fields` first. Gradient descent with learning rate alpha and momentum m moves as far in
+one step as the flow moves in the time alpha/(1 - m). In this time
+dW/dt = -g dJ/dW - eta_s W. Here J is the loss (1), and g is the factor by which the gradient of
+the trainer's own loss is larger than the gradient of J. Division by a rate kappa gives the
+equations of `fields`.
 """
 
 import math
@@ -15,33 +17,42 @@ from lindyn.theory.states import Numbers, Params
 
 
 class Units(NamedTuple):
-    """A set-up, or an array of many, in time units of the encoder's learning rate."""
+    """Hyperparameters with time in units of 1/(learning rate of the encoder).
+
+    Entries may be arrays, for many configurations at once.
+    """
 
     step: Numbers  # time of a step: learning rate / (1 - momentum)
     alpha_p: Numbers
-    beta: Numbers  # rate of the EMA; infinite where the target is the online network itself
+    beta: Numbers  # rate of the EMA; infinite if the target is the online network itself
     eta_p: Numbers
     eta_s: Numbers
-    gain: Numbers  # g; for the cosine loss times 1/(|Wp f| |f_a|), which the run decides
-    cosine: bool
+    gain: Numbers  # g; the cosine loss divides it by |Wp f| |f_a|, which changes during a run
+    cosine: bool  # whether the loss is the cosine
 
     @property
     def eta(self) -> Numbers | None:
-        """The decay of both, if it is one."""
+        """The weight decay of both networks if eta_p = eta_s, else None."""
         return self.eta_s if self.eta_p == self.eta_s else None
 
 
 class Scales(NamedTuple):
-    """What the data and the networks add: all 1 and sigma2 for (1) and X = I."""
+    """Scales of the data and the networks, which change the rates of the flow.
+
+    For the loss (1) and data with X = I, `excess` is sigma2, and all other scales are 1.
+    """
 
     across: Numbers = 1.0  # l_d, variance of the encoder's input: s = l_d w^2
     excess: float = 0.0  # sigma2 = l_s/l_d - 1
-    norms: float = 1.0  # |Wp f| |f_a|, root mean squares, which divide a cosine's gradient
-    pull: float = 1.0  # E[f_a . Wp f] / E|Wp f|^2, which in a cosine stands before Wp f
+    norms: float = 1.0  # |Wp f| |f_a| (root mean squares), divides the cosine's gradient
+    pull: float = 1.0  # E[f_a . Wp f]/E|Wp f|^2, the cosine's coefficient of Wp f
 
 
 def units(config: Mapping[str, Any]) -> Units:
-    """Of a run's config.json, or of a mapping with the same names. Numbers may be arrays."""
+    """The `Units` of a run's config.json, or of any mapping with the same keys.
+
+    Numbers in `config` may be arrays.
+    """
     step = config["lr"] / (1 - config["momentum"])
     eta_s, eta_p = _decays(config)
     cosine = config["loss"] == "cosine"
@@ -57,33 +68,38 @@ def units(config: Mapping[str, Any]) -> Units:
 
 
 def notes(config: Mapping[str, Any]) -> Iterator[str]:
-    """How the numbers of `units` came about."""
-    found, directions = units(config), _directions(config)
-    yield f"time of a step: lr/(1 - momentum) = {found.step:.4g}"
-    how = "coupled decay, part of the gradient: eta = wd"
+    """Sentences that explain how each number of `units` follows from `config`."""
+    converted, directions = units(config), _directions(config)
+    yield f"time of a step: lr/(1 - momentum) = {converted.step:.4g}"
+    decay = "coupled decay, part of the gradient: eta = wd"
     if config["decay"] == "decoupled":
-        how = "decoupled decay, lr wd a step: eta = (1 - momentum) wd"
-    if found.eta is not None:
-        yield f"{how} = {found.eta:.4g}"
+        decay = "decoupled decay, lr wd a step: eta = (1 - momentum) wd"
+    if converted.eta is not None:
+        yield f"{decay} = {converted.eta:.4g}"
     else:
-        yield f"{how}, {found.eta_s:.4g}; the predictor's times alpha_p, {found.eta_p:.4g}"
-    kind, more = ("-2 cos", ", over |Wp f| |f_a|") if found.cosine else ("|.|^2/2", "")
-    times = f"{int(found.gain)} times the gradient of (1)"
+        predictor = f"the predictor's times alpha_p, {converted.eta_p:.4g}"
+        yield f"{decay}, {converted.eta_s:.4g}; {predictor}"
+    kind, more = ("-2 cos", ", over |Wp f| |f_a|") if converted.cosine else ("|.|^2/2", "")
+    times = f"{int(converted.gain)} times the gradient of (1)"
     yield f"{directions} direction(s) of {kind}: {times}{more}"
     if config["target"] == "ema":
-        yield f"EMA: beta = (1 - {config['ema']:g})/step = {found.beta:.4g}"
+        yield f"EMA: beta = (1 - {config['ema']:g})/step = {converted.beta:.4g}"
     else:
         yield "no EMA: the target is the online network, tau = 1"
 
 
 def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, Numbers]:
-    """Parameters of `fields.modes` and the rate kappa: t is kappa times the time of `units`.
+    """The parameters of `fields.modes`, and the rate kappa.
 
-    With v = sqrt(l_d) w, kappa = g l_d / norms and a = pull (1 + sigma2):
-    dp/dt = (alpha_p/l_d)(va - a p v) v - (eta_p/kappa) p,
-    dv/dt = p (va - a p v) - (eta_s/kappa) v and dva/dt = (beta/kappa)(v - va).
-    For the loss (1) and X = I, kappa is 1. For the cosine loss this is the flow while norms
-    and pull stay what they are.
+    The time t of `fields.modes` is kappa times the time of `Units`. With v = sqrt(l_d) w,
+    kappa = g l_d/norms and a = pull (1 + sigma2), the flow is
+
+        dp/dt  = (alpha_p/l_d)(va - a p v) v - (eta_p/kappa) p
+        dv/dt  = p (va - a p v) - (eta_s/kappa) v
+        dva/dt = (beta/kappa)(v - va)
+
+    For the loss (1) and X = I, kappa is 1. For the cosine loss these equations hold as long as
+    `norms` and `pull` do not change.
     """
     kappa = units.gain * scales.across
     a = 1 + scales.excess
@@ -101,7 +117,7 @@ def effective(units: Units, scales: Scales, tau: float = 1.0) -> tuple[Params, N
 
 
 def beyond(config: Mapping[str, Any]) -> Iterator[str]:
-    """What of a run the theory does not cover."""
+    """Sentences that name each part of a run's configuration that the theory does not cover."""
     if config["optimiser"] != "sgd":
         yield f"{config['optimiser']} scales each layer's step: its rates are no flow's"
     if config["schedule"] != "constant" or config["warmup"]:
@@ -121,10 +137,11 @@ def _directions(config):
 
 
 def _decays(config):
-    """eta_s and eta_p, which are one where they differ by rounding.
+    """eta_s and eta_p; eta_p is set to eta_s where the two differ only by rounding.
 
-    An optimiser multiplies weight decay by the learning rate too, the predictor's by alpha_p
-    times the encoder's; eta_p of the theory is without that factor.
+    An optimiser multiplies weight decay by the learning rate, and the predictor's learning rate
+    is alpha_p times the encoder's. The theory does not multiply eta_p by alpha_p, so eta_p here
+    contains the factor alpha_p.
     """
     decays = [config["wd"] if config[key] is None else config[key] for key in ("wd_s", "wd_p")]
     part = 1 - config["momentum"] if config["decay"] == "decoupled" else 1.0

@@ -1,4 +1,4 @@
-"""How exactly matrices are multiplied on an accelerator."""
+"""The precision of matrix products on an accelerator."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,10 @@ F = TypeVar("F", bound=Callable)
 
 
 def exact_products(function: F) -> F:
-    """Multiplies float32 matrices in float32, where GPUs and TPUs round to 10 or 8 bits."""
+    """Decorator: float32 matrices inside `function` are multiplied in full float32 precision.
+
+    By default, GPUs round the factors to 10 bits, and TPUs round them to 8 bits.
+    """
 
     @functools.wraps(function)
     def run(*args, **kwargs):

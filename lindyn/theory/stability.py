@@ -1,4 +1,4 @@
-"""Linear stability: the eigenvalues of a Jacobian and the class that they give."""
+"""Linear stability: the eigenvalues of a Jacobian, and the class of its fixed point."""
 
 import functools
 import operator
@@ -33,21 +33,31 @@ KINDS = (
 
 
 def eigenvalues(jacobian: Float[Array, "n n"]) -> Complex[Array, " n"]:
-    """Eigenvalues in descending real part; exactly zero where rounding hides the sign.
+    """The eigenvalues in descending order of the real part.
 
-    In closed form for n = 1 and 2 (on any device, differentiable where they are
-    distinct), by LAPACK above.
+    A real or imaginary part is exactly zero if it is so small that rounding hides its sign.
+    For n = 1 and 2 the eigenvalues are in closed form, which runs on any device and is
+    differentiable where the eigenvalues are distinct. For larger n, LAPACK computes them.
     """
     real, imag = _spectrum(jacobian)
     return jax.lax.complex(jnp.stack(real), jnp.stack(imag))
 
 
 def classify(jacobian: Float[Array, "n n"]) -> Int[Array, ""]:
-    """The index in `KINDS` of the linear flow dy/dt = J y.
+    """The class of the linear flow dy/dt = J y, as an index into `KINDS`.
 
-    "line of fixed points": one zero eigenvalue, the others of one sign or not.
-    "degenerate": more than one, or a lone one in one dimension: linearisation is silent.
-    A Jacobian with NaN is "none", the class of a fixed point that does not exist.
+    - "line of fixed points": one eigenvalue is zero, and there are others, of any sign.
+    - "degenerate": more than one eigenvalue is zero, or the only eigenvalue in one dimension.
+      The linearisation does not determine the stability.
+    - "none": the Jacobian has NaN, as for a fixed point that does not exist.
+
+    Example:
+
+        >>> import jax.numpy as jnp
+        >>> from lindyn.theory import stability
+        >>> kind = stability.classify(jnp.array([[0.0, 1.0], [-1.0, -1.0]]))
+        >>> stability.KINDS[int(kind)]
+        'stable focus'
     """
     real, imag = _spectrum(jacobian)
     either = lambda conditions: functools.reduce(operator.or_, conditions)
@@ -80,7 +90,10 @@ def classify(jacobian: Float[Array, "n n"]) -> Int[Array, ""]:
 
 
 def _spectrum(jacobian):
-    """Real and imaginary parts, as lists of scalars: XLA fuses these into one loop."""
+    """Real and imaginary parts of the eigenvalues, in descending order of the real part.
+
+    They are lists of scalars, because XLA fuses operations on scalars into one loop.
+    """
     n = len(jacobian)
     if n == 1:
         return [jacobian[0, 0]], [jnp.zeros_like(jacobian[0, 0])]
@@ -94,8 +107,9 @@ def _spectrum(jacobian):
 
 
 def _of_two_by_two(a, b, c, d):
-    """From trace and determinant, each zero where it is less than its own rounding."""
-    unit = functools.reduce(jnp.maximum, map(jnp.abs, (a, b, c, d)))  # products may underflow
+    """The spectrum from trace and determinant, each set to zero below its rounding error."""
+    # Scaled to unit size, since products of small entries may underflow.
+    unit = functools.reduce(jnp.maximum, map(jnp.abs, (a, b, c, d)))
     a, b, c, d = (x / jnp.where(unit == 0, 1.0, unit) for x in (a, b, c, d))
     trace = _rounded(a + d, 1.0)
     det = _rounded(a * d - b * c, jnp.abs(a * d) + jnp.abs(b * c))
@@ -103,7 +117,8 @@ def _of_two_by_two(a, b, c, d):
     disc = _rounded(square + b * c, square + jnp.abs(b * c))
     disc = jnp.where((trace == 0) & (det == 0), 0.0, disc)
     root = jnp.sqrt(jnp.where(disc == 0, 1.0, jnp.abs(disc))) * (disc != 0)
-    # The eigenvalue of larger modulus first; the other through det, without cancelling.
+    # The eigenvalue of larger modulus is computed first. The other one follows from the
+    # determinant, which avoids cancellation.
     far = trace / 2 + jnp.where(trace >= 0, root, -root)
     near = jnp.where(far == 0, far, det / jnp.where(far == 0, 1.0, far))
     turning = disc < 0
@@ -114,5 +129,6 @@ def _of_two_by_two(a, b, c, d):
 
 
 def _rounded(x, size):
+    """`x`, or zero where `x` is within the rounding error of terms of magnitude `size`."""
     small = jnp.abs(x) <= 8 * jnp.finfo(x.dtype).eps * size
     return jnp.where(small, jnp.zeros_like(x), x)

@@ -1,4 +1,8 @@
-"""What the equations act on: states of networks, parameters, covariances of data."""
+"""The types of the equations' arguments: states of networks, parameters and data.
+
+Read this module first in this folder. Fields of a state may have leading batch axes, as the
+annotations show.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,22 +13,33 @@ from jaxtyping import Array, ArrayLike, Float
 
 if TYPE_CHECKING:
     Scalar = float | Array
-    Numbers = Weights = Any  # a checker cannot see that floats and arrays share their operators
+    # A type checker cannot see that floats and arrays share their operators.
+    Numbers = Weights = Any
 else:
     Scalar = Float[ArrayLike, ""] | int
-    Numbers = Float[ArrayLike, "..."] | int  # one, or one for each mode or solve
-    Weights = Float[ArrayLike, " *modes"]  # of one shape within a state
+    Numbers = Float[ArrayLike, "..."] | int  # one number, or one for each mode or solve
+    Weights = Float[ArrayLike, " *modes"]  # all weights of a state have the same shape
 
 
 class Params(eqx.Module):
-    """The hyperparameters of the flow. `eta` sets both weight decays."""
+    """The hyperparameters of the flow.
 
-    alpha_p: Numbers  # learning rate of the predictor over that of the encoder
-    beta: Numbers  # rate of the EMA, over the learning rate of the encoder
+    The argument `eta` sets both weight decays. The arguments `eta_p` and `eta_s` override it.
+
+    Example:
+
+        >>> import lindyn as ld
+        >>> params = ld.Params(alpha_p=2.0, eta=0.04, eta_p=0.08)
+        >>> params.eta_p, params.eta_s
+        (0.08, 0.04)
+    """
+
+    alpha_p: Numbers  # learning rate of the predictor / learning rate of the encoder
+    beta: Numbers  # rate of the EMA / learning rate of the encoder
     eta_p: Numbers  # weight decay of the predictor
     eta_s: Numbers  # weight decay of the encoder
     sigma2: Numbers  # variance that the augmentation adds, X' = sigma2 I
-    tau: Numbers  # Wa = tau W, where a flow holds it fixed
+    tau: Numbers  # Wa = tau W; used only by flows that hold tau fixed
 
     def __init__(
         self,
@@ -46,49 +61,53 @@ class Params(eqx.Module):
 
 
 class Data(eqx.Module):
-    """The two covariances through which the population loss knows the data."""
+    """The two covariances of the data, which determine the population loss (1)."""
 
-    X: Float[Array, "*solves n1 n1"]  # of the mean of an example's views
-    X_aug: Float[Array, "*solves n1 n1"]  # X', of a view about that mean
+    X: Float[Array, "*solves n1 n1"]  # covariance of the mean over an example's views
+    X_aug: Float[Array, "*solves n1 n1"]  # X', mean covariance of a view about that mean
 
 
 class Views(eqx.Module):
-    """Two views of each example of a batch, in columns."""
+    """Two views of each example of a batch. Each column is one view of one example."""
 
     online: Float[Array, "*solves n1 samples"]
     target: Float[Array, "*solves n1 samples"]
 
 
 class Correlations(eqx.Module):
-    """Data that is diagonal together with the networks: one pair for each mode."""
+    """Data that is diagonal in the basis of the networks: two eigenvalues for each mode."""
 
     same: Numbers  # l_s, eigenvalue of X + X' = E[x1 x1^T]
     across: Numbers  # l_d, eigenvalue of X = E[x1 x2^T]
 
 
 class Full(eqx.Module):
+    """The encoder W, the predictor Wp and the target Wa."""
+
     W: Float[Array, "*solves n2 n1"]
     Wp: Float[Array, "*solves n2 n2"]
     Wa: Float[Array, "*solves n2 n1"]
 
 
 class Online(eqx.Module):
-    """The online network alone, where the target is a copy of it."""
+    """The online network alone: encoder W and predictor Wp. The target is a copy of W."""
 
     W: Float[Array, "*solves n2 n1"]
     Wp: Float[Array, "*solves n2 n2"]
 
 
 class Moments(eqx.Module):
+    """The correlation F = W X W^T of the predictor's input, and the predictor Wp."""
+
     F: Float[Array, "*solves n2 n2"]
     Wp: Float[Array, "*solves n2 n2"]
 
 
 class Modes(eqx.Module):
-    """Any number of decoupled modes, each one predictor, encoder and target weight.
+    """Any number of decoupled modes. Each has a predictor weight p, encoder w and target wa.
 
-    s = w^2 and tau = wa / w. In (p, w, wa) the flow is a polynomial; in (p, s, tau) it
-    diverges wherever w passes through zero.
+    s = w^2 and tau = wa/w. The flow is a polynomial in (p, w, wa), whereas in (p, s, tau) it
+    diverges where w passes through zero.
     """
 
     p: Weights
@@ -97,7 +116,17 @@ class Modes(eqx.Module):
 
     @classmethod
     def of(cls, *, p: Numbers, s: Numbers, tau: Numbers) -> "Modes":
-        """Modes with the eigenvalues p of Wp and s >= 0 of F. They broadcast."""
+        """Modes with the eigenvalues p of Wp and s >= 0 of F, and tau = wa/w.
+
+        The three arguments are broadcast to one shape.
+
+        Example:
+
+            >>> import lindyn as ld
+            >>> mode = ld.Modes.of(p=0.5, s=0.25, tau=0.2)
+            >>> [round(float(x), 6) for x in (mode.p, mode.w, mode.wa)]
+            [0.5, 0.5, 0.1]
+        """
         p, s, tau = jnp.broadcast_arrays(*map(_inexact, (p, s, tau)))
         w = jnp.sqrt(s)
         return cls(p=p, w=w, wa=tau * w)
@@ -112,14 +141,14 @@ class Modes(eqx.Module):
 
 
 class Plane(eqx.Module):
-    """The eigenvalues alone, where tau is held fixed: points of the (p, s) plane."""
+    """The eigenvalues p of Wp and s of F at fixed tau: points of the (p, s) plane."""
 
     p: Weights
     s: Weights
 
 
 class Curriculum(eqx.Module):
-    """The parabola s = p^2 / alpha_p with a moving target: the (p, tau) plane."""
+    """Points (p, tau) on the parabola s = p^2/alpha_p with a moving target."""
 
     p: Weights
     tau: Weights

@@ -1,6 +1,7 @@
 """The matrices of Theorems 1, 2 and 3, and Theorem 1 for steps of SGD.
 
-Equation numbers are those of Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810).
+Read `fields` first. Equation numbers are those of Tian, Chen and Ganguli, ICML 2021 (arXiv
+2102.06810).
 """
 
 from typing import NamedTuple
@@ -15,23 +16,30 @@ from lindyn.theory.states import Data, Numbers, Params
 def balance(
     W: Float[Array, "n2 n1"], Wp: Float[Array, "outputs n2"], alpha_p: Numbers
 ) -> Float[Array, "n2 n2"]:
-    """W W^T - Wp^T Wp/alpha_p of Theorem 1, (5): with one eta it decays as e^(-2 eta t)."""
+    """W W^T - Wp^T Wp/alpha_p of Theorem 1, (5).
+
+    If eta_p = eta_s = eta, it decays as e^(-2 eta t).
+    """
     return W @ W.T - Wp.T @ Wp / alpha_p
 
 
 class Layers(NamedTuple):
-    """The matrices before and after f = W h, or what has their shapes, as their momenta."""
+    """The matrix before f = W h and the matrix after it, or their momenta or steps."""
 
-    W: Float[Array, "d inputs"]  # the projector's last layer, its bias as one more column
+    W: Float[Array, "d inputs"]  # the projector's last layer; its bias is one more column
     Wp: Float[Array, "outputs d"]  # the predictor, or its first layer, without its own bias
 
 
 class SGD(NamedTuple):
-    """As an optimiser is told, with gradients G of W and Gp of Wp:
+    """The hyperparameters of SGD as an optimiser takes them, for a learning rate a.
 
-    V' = m V + G + eta_s W and W' = W - a U with U = V', or U = G + eta_s W + m V' if nesterov;
-    decoupled, without eta_s W in V' and U, and W' = W - a (U + eta_s W). For Wp the same, with
-    eta_p and the rate alpha_p a.
+    With the gradient G of W, a step is
+
+        V' = m V + G + eta_s W
+        W' = W - a U,   U = V',   or with `nesterov`   U = G + eta_s W + m V'
+
+    With `decoupled`, V' and U have no term eta_s W, and W' = W - a (U + eta_s W). The step of
+    Wp has the same form with its gradient Gp, the decay eta_p and the learning rate alpha_p a.
     """
 
     alpha_p: Numbers
@@ -43,16 +51,16 @@ class SGD(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """Theorem 1 for steps: what becomes of the balance Q, told without a gradient."""
+    """The balance Q that Theorem 1 for steps predicts; it is updated without gradients."""
 
     balance: Float[Array, "d d"]  # Q
-    rounded: Float[Array, "d d"]  # what is to be added to it still, below its rounding
+    rounded: Float[Array, "d d"]  # the accumulated rounding error of Q, still to be added
     moment: Float[Array, "d d"]  # M = sym(V W^T - Vp^T Wp)
-    source: Float[Array, "d d"]  # sum of what is not decay, a step's lag in M averaged
+    source: Float[Array, "d d"]  # sum of changes of Q other than decay; momentum lag averaged
 
 
 def opened(at: Layers, sgd: SGD) -> Ledger:
-    """Before the first step, where V = 0."""
+    """The ledger before the first step, where V = 0."""
     Q = exact_products(balance)(at.W, at.Wp, sgd.alpha_p)
     nothing = jnp.zeros_like(Q)
     return Ledger(balance=Q, rounded=nothing, moment=nothing, source=nothing)
@@ -62,13 +70,24 @@ def opened(at: Layers, sgd: SGD) -> Ledger:
 def after_step(
     ledger: Ledger, at: Layers, momenta: Layers, steps: Layers, rate: Numbers, sgd: SGD
 ) -> Ledger:
-    """From W to W' = W - `steps`, at the rate a of this step; `momenta` are V'.
+    """The ledger after a step from W to W' = W - `steps` with the learning rate a = `rate`.
 
-    The loss knows W and Wp by Wp W alone, the target being stopped: G W^T = Wp^T Gp. So with
-    R = eta_s W W^T - eta_p Wp^T Wp, T = sym(V' W^T - Vp'^T Wp) and S = sym(U W^T - Up^T Wp)
-    T = m M + R, S = T (nesterov: m T + R; decoupled: T without R, and S with),
-    M' = T - a sym(V' U^T - alpha_p Vp'^T Up), Q' = Q - 2 a S + a^2 (U U^T - alpha_p Up^T Up),
-    for every batch, encoder and loss of the prediction, and whatever follows Wp.
+    `at` holds W and Wp before the step, and `momenta` holds V' and Vp'. The loss depends on W
+    and Wp only through Wp W, because the target is stopped. Hence G W^T = Wp^T Gp. With
+
+        R = eta_s W W^T - eta_p Wp^T Wp
+        T = sym(V' W^T - Vp'^T Wp)
+        S = sym(U W^T - Up^T Wp)
+
+    a step obeys
+
+        T  = m M + R   (`decoupled`: T = m M)
+        S  = T         (`nesterov`: S = m T + R; only `decoupled`: S = T + R)
+        M' = T - a sym(V' U^T - alpha_p Vp'^T Up)
+        Q' = Q - 2 a S + a^2 (U U^T - alpha_p Up^T Up)
+
+    This holds for every batch, every encoder, every loss of the prediction, and whatever layers
+    follow Wp.
     """
     decay = sgd.eta_s * at.W @ at.W.T - sgd.eta_p * at.Wp.T @ at.Wp
     T = sgd.momentum * ledger.moment
@@ -90,7 +109,7 @@ def after_step(
 def after_jump(
     ledger: Ledger, old: Layers, new: Layers, momenta: Layers, rate: Numbers, sgd: SGD
 ) -> Ledger:
-    """From one W and Wp to others by hand, as by symmetrising Wp, between two steps."""
+    """The ledger after W and Wp were replaced between two steps, as by symmetrising Wp."""
     of = lambda at: balance(at.W, at.Wp, sgd.alpha_p)
     return _entered(
         ledger,
@@ -102,13 +121,13 @@ def after_jump(
 
 
 def _product(momenta, at):
-    """M of these."""
+    """M = sym(V W^T - Vp^T Wp) for these momenta and weights."""
     M = momenta.W @ at.W.T - momenta.Wp.T @ at.Wp
     return (M + M.T) / 2
 
 
 def _lag(rate, sgd):
-    """What a change of M adds to all later a S, averaged over steps at one rate."""
+    """The factor from a change of M to the sum of all later a S, at a constant rate."""
     m = sgd.momentum
     return rate * (m**2 if sgd.nesterov else m) / (1 - m)
 
@@ -124,7 +143,7 @@ def _entered(ledger, *, pulled, squares, turned, lag):
 
 
 def _added(a, b):
-    """a + b, and what rounding took from it (Knuth's two-sum)."""
+    """a + b, and the rounding error of this sum (Knuth's two-sum)."""
     total = a + b
     rest = total - a
     return total, (a - (total - rest)) + (b - rest)
@@ -133,9 +152,10 @@ def _added(a, b):
 def curvature(
     Wp: Float[Array, "n2 n2"], data: Data, params: Params
 ) -> Float[Array, "n1n2 n1n2"]:
-    """H of Theorem 2, (6): without stop-gradient d vec(W)/dt = -H vec(W).
+    """H of Theorem 2, (6): without stop-gradient, d vec(W)/dt = -H vec(W).
 
-    H = X' (x) (Wp^T Wp + I) + X (x) (Wp - I)^T (Wp - I) + eta_s I; vec stacks columns.
+    H = X' (x) (Wp^T Wp + I) + X (x) (Wp - I)^T (Wp - I) + eta_s I, where (x) is the Kronecker
+    product and vec stacks columns.
     """
     identity = jnp.eye(len(Wp))
     off = Wp - identity
@@ -149,10 +169,11 @@ def curvature(
 def alignment_rate(
     F: Float[Array, "d d"], Wp: Float[Array, "d d"], params: Params
 ) -> Float[Array, "d d"]:
-    """K of (9): dC/dt = -(C K + K C) for the commutator C = [F, Wp] under `moments`.
+    """K of (9): dC/dt = -(C K + K C) for the commutator C = [F, Wp] under `fields.moments`.
 
-    K = a (alpha_p F/2 + Wp^2) - tau Wp + (eta_p/2 + eta_s) I. Theorem 3 (10): while its
-    least eigenvalue stays above l0 > 0, |C| falls at least as fast as e^(-2 l0 t).
+    K = a (alpha_p F/2 + Wp^2) - tau Wp + (eta_p/2 + eta_s) I with a = 1 + sigma2. Theorem 3,
+    (10): while the smallest eigenvalue of K is at least l0 > 0, |C| decreases at least as fast
+    as e^(-2 l0 t).
     """
     a, identity = 1 + params.sigma2, jnp.eye(len(F))
     return (

@@ -356,7 +356,7 @@ def test_ranks_of_a_map_are_those_that_predict_counts():
         "rank", RATES, Axis("wd", 0.0, 0.5, 3), starts=network_fates.STARTS, time=300.0
     )
     cells = np.array([3, 34, 57])
-    found = step_maps.QUANTITIES["rank"](asked, asked.place(cells % 24, cells // 24))
+    found = step_maps.COMPUTE["rank"](asked, asked.place(cells % 24, cells // 24))
     for i, cell in enumerate(cells):
         told = dict(lr=asked.x.at(cell % 24), wd=asked.y.at(cell // 24), steps=300)
         told |= dict(loss="l2", target="none", dim=3, batch=32)
