@@ -14,12 +14,13 @@ import warnings
 from importlib.metadata import version
 
 import pdoc
+import pdoc.render
 
 import lindyn
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     default = pathlib.Path(__file__).parent / "reference"
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=default)
     folder = parser.parse_args().folder

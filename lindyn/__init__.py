@@ -38,7 +38,7 @@ _OBJECTS = {
     "lindyn.record.reading": ("load_run",),
     "lindyn.solve": ("trajectory",),
     "lindyn.theory": ("critical_decay", "fixed_points"),
-    "lindyn.theory.fields": ("Data", "Full", "Modes", "Moments", "Params"),
+    "lindyn.theory.states": ("Data", "Full", "Modes", "Moments", "Params"),
 }
 _MODULE = {name: f"{home}.{name}" for home, names in _MODULES.items() for name in names}
 _HOME = {name: home for home, names in _OBJECTS.items() for name in names}

@@ -9,13 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lindyn import theory
 from lindyn.compare.forecast import Forecast, ModeSeries
 from lindyn.phase import portrait
 from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import Portrait
 from lindyn.solve import ensemble, fates
-from lindyn.theory import basins, spectra
+from lindyn.theory import basins, closed_forms, equilibria, spectra
 from lindyn.theory.hyperparameters import Scales, Units, effective
 from lindyn.theory.states import Params
 
@@ -44,12 +43,12 @@ def fate(seen: ModeSeries, units: Units, scales: Scales, tau: float) -> Fate:
     """
     params, kappa = held(units, scales, tau)
     p, s = seen.p[0], seen.s[0]
-    edge, goal = (float(x) for x in theory.decay_roots(params))
+    edge, goal = (float(x) for x in equilibria.decay_roots(params))
     plane = portrait.portrait("p-s", params, _window(seen, params), grid=14)
     return Fate(
         params=params,
         kappa=kappa,
-        critical=float(theory.critical_decay(params)),
+        critical=float(closed_forms.critical_decay(params)),
         edge=edge,
         goal=goal,
         plane=plane,

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from jax import jacfwd
 from jax.tree_util import Partial
 
-from lindyn import theory
 from lindyn.explore.javascript import translate
 from lindyn.explore.presets import MOST_STARTS
 from lindyn.phase import flow_lines, portrait
-from lindyn.theory import cosine, fields, stability
+from lindyn.theory import closed_forms, cosine, equilibria, fields, stability
 from lindyn.theory.predictors import Power
 from lindyn.theory.states import Correlations, Modes, Params, Plane
 
@@ -38,7 +37,7 @@ def source() -> str:
 
 
 def _fixed_points(params):
-    found = theory.fixed_points(params)
+    found = equilibria.fixed_points(params)
     return {
         "p": found.y.p,
         "s": found.y.s,
@@ -50,7 +49,7 @@ def _fixed_points(params):
 
 
 def _directset_fixed_points(params, rule):
-    found = theory.directset_fixed_points(params, rule.a, rule.eps, rule.c)
+    found = equilibria.directset_fixed_points(params, rule.a, rule.eps, rule.c)
     return {"s": found.y, "rate": found.jacobian[:, 0, 0], "kind": found.kind}
 
 
@@ -116,19 +115,19 @@ FUNCTIONS: dict[str, tuple[Callable, Any, *tuple[Any, ...]]] = {
     "fixed_points": (_fixed_points, PARAMS),
     "directset_fixed_points": (_directset_fixed_points, PARAMS, RULE),
     "directset_edge": (
-        lambda params, rule: theory.directset_edge(params, rule.a, rule.eps, rule.c),
+        lambda params, rule: closed_forms.directset_edge(params, rule.a, rule.eps, rule.c),
         PARAMS,
         RULE,
     ),
-    "critical_decay": (theory.critical_decay, PARAMS),
-    "aligned_window": (theory.aligned_window, PARAMS),
-    "decay_roots": (theory.decay_roots, PARAMS),
-    "predictor_nullcline": (theory.predictor_nullcline, 0.5, PARAMS),
-    "basin_edge_without_decay": (theory.basin_edge_without_decay, 0.5, PARAMS),
-    "alignment_margin": (theory.alignment_margin, 0.5, 0.5, PARAMS),
-    "invariant": (theory.invariant, 0.5, 0.5, PARAMS),
-    "parabola_s": (lambda p, params: -theory.invariant(p, 0.0, params), 0.5, PARAMS),
-    "runaway_rate": (theory.runaway_rate, PARAMS),
+    "critical_decay": (closed_forms.critical_decay, PARAMS),
+    "aligned_window": (closed_forms.aligned_window, PARAMS),
+    "decay_roots": (equilibria.decay_roots, PARAMS),
+    "predictor_nullcline": (closed_forms.predictor_nullcline, 0.5, PARAMS),
+    "basin_edge_without_decay": (closed_forms.basin_edge_without_decay, 0.5, PARAMS),
+    "alignment_margin": (closed_forms.alignment_margin, 0.5, 0.5, PARAMS),
+    "invariant": (closed_forms.invariant, 0.5, 0.5, PARAMS),
+    "parabola_s": (lambda p, params: -closed_forms.invariant(p, 0.0, params), 0.5, PARAMS),
+    "runaway_rate": (closed_forms.runaway_rate, PARAMS),
     "along": (_along, PLANE, ALONG),
     "window": (_window, PARAMS),
 }

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lindyn import theory
 from lindyn.phase import flow_lines
 from lindyn.phase.flow_lines import Window
 from lindyn.phase.portrait import (
@@ -24,7 +23,7 @@ from lindyn.phase.portrait import (
     from_log_s,
 )
 from lindyn.solve import ensemble
-from lindyn.theory import cosine, fields, stability
+from lindyn.theory import cosine, equilibria, fields, stability
 from lindyn.theory.states import Params, Plane, Scalar
 
 
@@ -128,7 +127,7 @@ def _goal(args):
     jacobian = jnp.stack([by_p, jnp.zeros(2)], axis=1)
     nothing = jnp.full((2,), jnp.nan)
     jacobians = jnp.stack([jnp.full((2, 2), jnp.nan)] * 2 + [jacobian])
-    return theory.FixedPoints(
+    return equilibria.FixedPoints(
         y=Plane(p=jnp.append(nothing, point[0]), s=jnp.append(nothing, point[1])),
         jacobian=jacobians,
         eigenvalues=jax.vmap(stability.eigenvalues)(jacobians),

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lindyn import theory
 from lindyn.phase import flow_lines
 from lindyn.phase.flow_lines import Window
 from lindyn.solve import ensemble, xla_marks
-from lindyn.theory import fields
+from lindyn.theory import closed_forms, equilibria, fields
 from lindyn.theory.states import Curriculum, Params, Plane, Scalar
 
 
@@ -38,7 +37,7 @@ class Portrait(NamedTuple):
     plane: str
     params: Params
     window: Window
-    fixed: theory.FixedPoints
+    fixed: equilibria.FixedPoints
     points: np.ndarray  # (3, 2), positions of the fixed points
     arrows: np.ndarray  # (nodes, 4): a point, and the flow there as a unit vector in the window
     flow: list[np.ndarray]  # each in the direction of time
@@ -60,7 +59,7 @@ class Line(NamedTuple):
     params: Params
     p: np.ndarray
     rate: np.ndarray
-    fixed: theory.FixedPoints
+    fixed: equilibria.FixedPoints
     points: np.ndarray  # (3, 2), positions of the fixed points, at dp/dt = 0
     share: float
     edge: float
@@ -154,7 +153,7 @@ def portrait(
 
 @functools.partial(jax.jit, static_argnames="field", compiler_options=xla_marks.QUICK)
 def _closed_forms(params, field):
-    return theory.fixed_points(params, field), theory.decay_roots(params)
+    return equilibria.fixed_points(params, field), equilibria.decay_roots(params)
 
 
 def directions(rates: np.ndarray) -> np.ndarray:
@@ -224,7 +223,7 @@ def _has_saddle(plane, params, fixed):
 def _basin(plane, params, window, xs, fixed, arms):
     """The edge of the trivial basin across the window: s over p, or in "p-tau" p over tau."""
     if plane == "p-s" and params.eta_s == 0 and params.eta_p == 0:
-        return _curve(xs, theory.basin_edge_without_decay(xs, params))
+        return _curve(xs, closed_forms.basin_edge_without_decay(xs, params))
     column = 0 if plane == "p-s" else 1
     along = xs if plane == "p-s" else np.linspace(window.y[0], window.y[1], POINTS)
     if params.eta_s == 0:  # nothing with p > 0 (p-tau) or s > 0 (p-s) collapses
@@ -243,14 +242,14 @@ def _nullclines(plane, params, window, xs, roots):
     bottom = np.array([[window.x[0], 0.0], [window.x[1], 0.0]])
     shown = lambda ys: flow_lines.inside(_curve(xs, ys), window)
     if plane == "p-tau":
-        target, relaxed = theory.curriculum_nullclines(xs, params)
+        target, relaxed = closed_forms.curriculum_nullclines(xs, params)
         both = [piece for ys in relaxed for piece in shown(ys)]
         return {"p": [vertical(0.0), *shown(target)], "tau": both}
     if params.eta_p == 0:
         first = [bottom, vertical(params.tau / (1 + params.sigma2))]
     else:
         with np.errstate(divide="ignore"):  # its pole
-            first = shown(theory.predictor_nullcline(xs, params))
+            first = shown(closed_forms.predictor_nullcline(xs, params))
     roots = [vertical(p) for p in np.unique(roots) if np.isfinite(p)]
     return {"p": first, "s": [bottom, *roots]}
 

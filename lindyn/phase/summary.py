@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from lindyn import theory
+from lindyn.theory import closed_forms
 
 
 VARIABLES = {"p-s": ("p", "s"), "p-tau": ("p", "tau"), "p": ("p",), "cosine": ("p", "s")}
@@ -40,7 +40,7 @@ def numbers(panel):
     return {
         "eta_p": panel.params.eta_p,
         "eta_s": panel.params.eta_s,
-        "critical_decay": theory.critical_decay(panel.params),
+        "critical_decay": closed_forms.critical_decay(panel.params),
         "basin_edge_on_parabola": panel.edge,
         "collapsing_share": panel.share,
         "fixed_points": points,

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from lindyn import theory
 from lindyn.predict.mode_fates import box, escape, given, start
 from lindyn.predict.network_fates import (
     DIM,
@@ -24,7 +23,7 @@ from lindyn.predict.network_fates import (
 )
 from lindyn.predict.scenario import DEPENDS, DIES, POWERS, Scenario, arrays
 from lindyn.predict.suggestions import suggestions
-from lindyn.theory import fields, hyperparameters, steps
+from lindyn.theory import closed_forms, equilibria, fields, hyperparameters, steps
 
 
 def answer(case: Scenario) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def answer(case: Scenario) -> dict[str, Any]:
             **{x.name: getattr(params, x.name) for x in dataclasses.fields(params)},
         },
         "eta_if_the_decay_is": readings(case),
-        "critical_decay": theory.critical_decay(params) if case.squared else None,
+        "critical_decay": closed_forms.critical_decay(params) if case.squared else None,
         "part_of_critical_decay": case.part if case.squared else None,
         "memory": case.memory,
         "edge": case.edge if closed else None,
@@ -159,7 +158,7 @@ def alignment(case: Scenario) -> dict[str, Any]:
     """
     params, a, settings = case.params, case.a, case.told
     p, needed = 1 / (3 * a), 1 / (2 * a) - 2 * params.eta_s - params.eta_p
-    least = theory.alignment_margin(p, p**2 / params.alpha_p, params)
+    least = closed_forms.alignment_margin(p, p**2 / params.alpha_p, params)
     result = {"least_K": least, "at_p": p, "always": bool(least >= 0 and case.edge < math.inf)}
     result["s_from"] = max(0.0, needed / (a * params.alpha_p))
     ratio = params.eta_p / params.eta_s if params.eta_s > 0 else 1.0
@@ -196,5 +195,5 @@ def _beyond(case):
         yield "no gradient reaches an EMA target: Theorem 2 is of --target none"
 
 
-_fixed_points = jax.jit(theory.fixed_points)
+_fixed_points = jax.jit(equilibria.fixed_points)
 _stable_rate = jax.jit(steps.stable_rate, static_argnums=(2, 3))

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lindyn import theory
-from lindyn.theory import hyperparameters
+from lindyn.theory import closed_forms, equilibria, hyperparameters
 from lindyn.theory.hyperparameters import Scales, effective
 from lindyn.theory.predictors import Power
 from lindyn.theory.states import Numbers, Params
@@ -73,7 +72,7 @@ class Scenario(NamedTuple):
     @property
     def part(self) -> float:
         """eta_s divided by the critical decay."""
-        return self.params.eta_s / theory.critical_decay(self.params)
+        return self.params.eta_s / closed_forms.critical_decay(self.params)
 
     @property
     def trained(self) -> bool:
@@ -150,5 +149,5 @@ def arrays(tree: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x, float), tree)
 
 
-_roots = jax.jit(theory.decay_roots)
-_directset_edge = jax.jit(theory.directset_edge)
+_roots = jax.jit(equilibria.decay_roots)
+_directset_edge = jax.jit(closed_forms.directset_edge)

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from lindyn import theory
 from lindyn.sweep.quantities import QUANTITIES
 from lindyn.sweep.specification import Cells, Specification
-from lindyn.theory import fields
+from lindyn.theory import closed_forms, equilibria, fields
 from lindyn.theory.steps import decay_limit, stable_rate
 
 
@@ -68,12 +67,12 @@ def critical(cells: Cells) -> Any:
 
 def everything(cells: Cells) -> Any:
     """Positive if every mode collapses: eta_s is above the critical decay."""
-    return cells.params.eta_s - theory.critical_decay(cells.params)
+    return cells.params.eta_s - closed_forms.critical_decay(cells.params)
 
 
 def undecayed(cells: Cells) -> Any:
     """Positive if a mode collapses without weight decay, for any start (p, s)."""
-    return theory.basin_edge_without_decay(cells.p, cells.params) - cells.s
+    return closed_forms.basin_edge_without_decay(cells.p, cells.params) - cells.s
 
 
 def misaligned(cells: Cells) -> Any:
@@ -82,20 +81,20 @@ def misaligned(cells: Cells) -> Any:
     On the parabola K is convex in p, and its minimum is at tau/3a.
     """
     params = cells.params
-    goal = jnp.where(collapses(cells) > 0, 0.0, theory.decay_roots(params)[1])
+    goal = jnp.where(collapses(cells) > 0, 0.0, equilibria.decay_roots(params)[1])
     ends = jnp.minimum(cells.p, goal), jnp.maximum(cells.p, goal)
     p = jnp.clip(params.tau / (3 * (1 + params.sigma2)), *ends)
-    return -theory.alignment_margin(p, p**2 / params.alpha_p, params)
+    return -closed_forms.alignment_margin(p, p**2 / params.alpha_p, params)
 
 
 def window_begins(cells: Cells) -> Any:
-    """Zero at the lower end of `theory.aligned_window`."""
-    return theory.aligned_window(cells.params)[0] - cells.params.eta_s
+    """Zero at the lower end of `closed_forms.aligned_window`."""
+    return closed_forms.aligned_window(cells.params)[0] - cells.params.eta_s
 
 
 def window_ends(cells: Cells) -> Any:
-    """Zero at the upper end of `theory.aligned_window`."""
-    return theory.aligned_window(cells.params)[1] - cells.params.eta_s
+    """Zero at the upper end of `closed_forms.aligned_window`."""
+    return closed_forms.aligned_window(cells.params)[1] - cells.params.eta_s
 
 
 def unstable(cells: Cells, moving: bool = False) -> Any:

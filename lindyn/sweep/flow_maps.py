@@ -12,10 +12,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Int
 
-from lindyn import theory
 from lindyn.solve import ensemble, fates
 from lindyn.sweep import step_maps
 from lindyn.sweep.specification import Cells, Specification, wide
+from lindyn.theory import closed_forms
 from lindyn.theory.basins import COLLAPSES, FAILED, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes, Numbers, Params, Plane
 
@@ -57,10 +57,10 @@ def turned(t: Numbers, y: Any, args: Any) -> Any:
 
 
 def margin(y: Any, params: Params) -> Any:
-    """`theory.alignment_margin`, with the current tau if the target moves."""
+    """`closed_forms.alignment_margin`, with the current tau if the target moves."""
     if isinstance(y, Modes):
         params = eqx.tree_at(lambda params: params.tau, params, y.wa / y.w)
-    return theory.alignment_margin(y.p, fates.state(y).s, params)
+    return closed_forms.alignment_margin(y.p, fates.state(y).s, params)
 
 
 def margin_and_rate(y: Any, params: Params) -> Any:

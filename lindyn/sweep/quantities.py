@@ -1,4 +1,4 @@
-"""The quantities that a sweep can map, one row each: what the command, the map and the picture say.
+"""The quantities that a sweep can map, one row each, with the words that go with them.
 
 `flow_maps.COMPUTE` and `step_maps.COMPUTE` hold the functions that compute them.
 """

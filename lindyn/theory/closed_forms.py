@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial.legendre import leggauss
 
-from lindyn.theory import fields, predictors
-from lindyn.theory.equilibria import decay_roots, discriminant
+from lindyn.theory import equilibria, fields, predictors
 from lindyn.theory.states import Correlations, Numbers, Params, Scalar
 
 
@@ -33,7 +32,7 @@ def directset_edge(
         >>> round(float(ld.theory.directset_edge(ld.Params(eta=0.16), a=0.5)), 6)
         0.04
     """
-    low, high = decay_roots(params)
+    low, high = equilibria.decay_roots(params)
     rule = predictors.Power(a=a, eps=eps, c=c)
     at_zero = rule(jnp.zeros(()))
     edge = jnp.where(at_zero > low, 0.0, rule.inverse(low))
@@ -121,7 +120,7 @@ def time_on_parabola(p0: Numbers, p: Numbers, params: Params) -> Array:
         6.686616
     """
     a = 1 + params.sigma2
-    disc = discriminant(params, Correlations(same=a, across=params.tau))
+    disc = equilibria.discriminant(params, Correlations(same=a, across=params.tau))
     root = jnp.sqrt(disc.astype(complex))
     high = (params.tau + root) / (2 * a)
     low = 2 * params.eta_s / (params.tau + root)

@@ -24,18 +24,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lindyn.theory.states import (
-    Correlations,
-    Curriculum,
-    Data,
-    Full,
-    Modes,
-    Moments,
-    Numbers,
-    Online,
-    Params,
-    Plane,
-    Scalar,
-    Views,
+    Correlations as Correlations,
+    Curriculum as Curriculum,
+    Data as Data,
+    Full as Full,
+    Modes as Modes,
+    Moments as Moments,
+    Numbers as Numbers,
+    Online as Online,
+    Params as Params,
+    Plane as Plane,
+    Scalar as Scalar,
+    Views as Views,
 )
 
 

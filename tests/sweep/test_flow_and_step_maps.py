@@ -16,7 +16,7 @@ from lindyn.solve import ensemble, trajectory
 from lindyn.solve.fates import flow
 from lindyn.sweep import boundaries, flags, flow_maps, step_maps
 from lindyn.sweep.specification import Axis, Specification, wide
-from lindyn.theory import basins, fields, steps
+from lindyn.theory import basins, closed_forms, fields, steps
 from lindyn.theory.basins import COLLAPSES, DIVERGES, SURVIVES, UNDECIDED
 from lindyn.theory.states import Modes, Moments, Params, Plane
 
@@ -369,7 +369,7 @@ def test_ranks_of_a_map_are_those_that_predict_counts():
 def test_a_wrong_closed_form_is_far_from_the_map(monkeypatch):
     setting = ask("collapse", WD, TAU)
     right = theory.critical_decay
-    monkeypatch.setattr(theory, "critical_decay", lambda params: 1.2 * right(params))
+    monkeypatch.setattr(closed_forms, "critical_decay", lambda params: 1.2 * right(params))
     jax.clear_caches()
     _, agreement = compared(setting)
     monkeypatch.undo()

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from numpy.polynomial.legendre import leggauss
 
-from lindyn import theory
 from lindyn.solve import trajectory
-from lindyn.theory import fields, spectra, theorems
+from lindyn.theory import closed_forms, equilibria, fields, spectra, theorems
 from lindyn.theory.states import Full, Moments
 from lindyn.verify.claims.claim import (
     RTOL,
@@ -100,7 +99,7 @@ def alignment_condition(problem):
     params = with_decay(problem.params, eta_p=3 * problem.params.eta_p)
     U, p, s = aligned(problem)
     K = theorems.alignment_rate(spectra.compose(U, s), spectra.compose(U, p), params)
-    margins = theory.alignment_margin(p, s, params)
+    margins = closed_forms.alignment_margin(p, s, params)
     return apart(jnp.linalg.eigvalsh(K), jnp.sort(margins))
 
 
@@ -110,17 +109,17 @@ def alignment_condition(problem):
     1e-9,
 )
 def aligned_window(problem):
-    low, high = theory.aligned_window(problem.params)
+    low, high = closed_forms.aligned_window(problem.params)
     p = jnp.linspace(0.0, 1.0, 20001) * problem.params.tau
     least = lambda decay: _least_margin_on_parabola(p, with_decay(problem.params, decay))
-    goal = lambda decay: theory.decay_roots(with_decay(problem.params, decay))[1]
+    goal = lambda decay: equilibria.decay_roots(with_decay(problem.params, decay))[1]
     sides = (least(0.999 * low) < 0) & (least(1.001 * low) > 0)
     sides &= jnp.isfinite(goal(0.999 * high)) & jnp.isnan(goal(1.001 * high))
     return jnp.where(sides, jnp.abs(least(low)), jnp.inf)
 
 
 def _with_window_decay(params):
-    low, high = theory.aligned_window(params)
+    low, high = closed_forms.aligned_window(params)
     return with_decay(params, (low + 3 * high) / 4)
 
 
@@ -148,4 +147,4 @@ def _rotation(angle):
 
 
 def _least_margin_on_parabola(p, params):
-    return jnp.min(theory.alignment_margin(p, p**2 / params.alpha_p, params))
+    return jnp.min(closed_forms.alignment_margin(p, p**2 / params.alpha_p, params))

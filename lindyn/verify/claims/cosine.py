@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from lindyn import theory
 from lindyn.solve import trajectory
-from lindyn.theory import cosine, fields, steps
+from lindyn.theory import closed_forms, cosine, fields, steps
 from lindyn.theory.spectra import compose
 from lindyn.theory.states import Correlations, Data, Full, Modes, Online, Plane, Views
 from lindyn.verify.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
@@ -100,7 +99,7 @@ def cosine_conserves(problem):
     ys = trajectory(simsiam_modes, y, args, ts, rtol=RTOL)
     fade = jnp.exp(-2 * args[0].eta_s * ts)
     sums = jnp.stack([jnp.sum(ys.p**2, -1), jnp.sum(ys.s, -1)])
-    c = theory.invariant(ys.p, ys.s, args[0])
+    c = closed_forms.invariant(ys.p, ys.s, args[0])
     return jnp.maximum(apart(sums, sums[:, :1] * fade[None]), apart(c, c[:1] * fade[:, None]))
 
 

@@ -4,32 +4,31 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from lindyn import theory
 from lindyn.solve import ensemble, trajectory
-from lindyn.theory import fields, predictors, stability
+from lindyn.theory import closed_forms, equilibria, fields, predictors, stability
 from lindyn.theory.states import Correlations, Modes, Plane
 from lindyn.verify.claims.claim import apart, claim, with_decay
 
 
 @claim("every field rests at its fixed points", "(11)-(16)", 1e-12)
 def fixed_points(problem):
-    worst, half = [], 0.5 * theory.critical_decay(problem.params)
+    worst, half = [], 0.5 * closed_forms.critical_decay(problem.params)
     same = with_decay(problem.params, half)
     split = with_decay(problem.params, half, eta_p=2 * half)
-    for field in theory.CLOSED:
-        worst.append(_rest(field, theory.fixed_points(same, field), same))
+    for field in equilibria.CLOSED:
+        worst.append(_rest(field, equilibria.fixed_points(same, field), same))
         if field not in (fields.parabola, fields.parabola_ema):
-            worst.append(_rest(field, theory.fixed_points(split, field), split))
+            worst.append(_rest(field, equilibria.fixed_points(split, field), split))
     pair = (same, Correlations(same=jnp.array(1.0), across=problem.params.tau))
-    worst.append(_rest(fields.mode_pair, theory.pair_fixed_points(*pair), pair))
+    worst.append(_rest(fields.mode_pair, equilibria.pair_fixed_points(*pair), pair))
     return jnp.max(jnp.stack(worst))
 
 
 @claim("the goal attracts, the edge is a saddle, collapse attracts", "(16)", 0.0)
 def classes(problem):
-    params = with_decay(problem.params, 0.5 * theory.critical_decay(problem.params))
+    params = with_decay(problem.params, 0.5 * closed_forms.critical_decay(problem.params))
     wanted = [stability.STABLE_NODE, stability.SADDLE, stability.STABLE_NODE]
-    kinds = theory.fixed_points(params).kind
+    kinds = equilibria.fixed_points(params).kind
     return jnp.sum(kinds != jnp.array(wanted)).astype(float)
 
 
@@ -39,12 +38,12 @@ def classes(problem):
     1e-6,
 )
 def critical_decay(problem):
-    critical = theory.critical_decay(problem.params)
+    critical = closed_forms.critical_decay(problem.params)
     shares = jnp.array([0.98, 1.02])
     params = with_decay(problem.params, shares * critical)
     p0 = problem.params.tau / (2 * (1 + problem.params.sigma2))
     p = _end(fields.parabola, jnp.full(2, p0), params, 400 / critical)
-    goal = theory.decay_roots(with_decay(problem.params, 0.98 * critical))[1]
+    goal = equilibria.decay_roots(with_decay(problem.params, 0.98 * critical))[1]
     return jnp.maximum(jnp.abs(p[0] / goal - 1), jnp.abs(p[1]) / p0)
 
 
@@ -54,8 +53,8 @@ def critical_decay(problem):
     1e-6,
 )
 def basin_edge(problem):
-    params = with_decay(problem.params, 0.5 * theory.critical_decay(problem.params))
-    low, high = theory.decay_roots(params)
+    params = with_decay(problem.params, 0.5 * closed_forms.critical_decay(problem.params))
+    low, high = equilibria.decay_roots(params)
     p0 = low * jnp.array([0.999, 1.001])
     start = Plane(p=p0, s=p0**2 / params.alpha_p)
     p = _end(fields.modes_fixed_tau, start, params, 400 / params.eta_s).p
@@ -69,7 +68,7 @@ def basin_without_decay(problem):
     keys = jr.split(problem.key)
     p0 = goal * jr.uniform(keys[0], (400,), minval=-2.0, maxval=3.0)
     s0 = goal**2 / params.alpha_p * jr.uniform(keys[1], (400,), maxval=4.0)
-    edge = theory.basin_edge_without_decay(p0, params)
+    edge = closed_forms.basin_edge_without_decay(p0, params)
     clear = jnp.abs(s0 - edge) > 1e-3 * goal**2 / params.alpha_p
     s = _end(fields.modes_fixed_tau, Plane(p=p0, s=s0), params, 4e3 / goal).s
     collapsed = s < 1e-3 * jnp.minimum(s0, goal**2 / params.alpha_p)
@@ -82,7 +81,7 @@ def basin_without_decay(problem):
     1e-3,
 )
 def directset_edge(problem):
-    params = with_decay(problem.params, 0.5 * theory.critical_decay(problem.params))
+    params = with_decay(problem.params, 0.5 * closed_forms.critical_decay(problem.params))
     worst = []
     for a, eps, c in (
         (0.5, 0.0, 0.0),
@@ -90,10 +89,10 @@ def directset_edge(problem):
         (0.5, 0.0, 0.02),
         (0.5, 0.05, 0.01),
     ):
-        eps = eps * theory.decay_roots(params)[0]
-        edge = theory.directset_edge(params, a, eps, c)
+        eps = eps * equilibria.decay_roots(params)[0]
+        edge = closed_forms.directset_edge(params, a, eps, c)
         s0 = edge * jnp.array([0.999, 1.001])
-        fixed = theory.directset_fixed_points(params, a, eps, c)
+        fixed = equilibria.directset_fixed_points(params, a, eps, c)
         args = (params, predictors.Power(a=a, eps=eps, c=c))
         s = _end(fields.predicted, s0, args, 400 / params.eta_s)
         worst.append(jnp.maximum(s[0] / edge, jnp.abs(s[1] / fixed.y[2] - 1)))
@@ -104,14 +103,14 @@ def directset_edge(problem):
 
 @claim("p-* < eps < p+*: DirectPred's eps lets collapse be escaped", "derived", 1e-6)
 def directpred_escape(problem):
-    params = with_decay(problem.params, 0.5 * theory.critical_decay(problem.params))
-    low, high = theory.decay_roots(params)
+    params = with_decay(problem.params, 0.5 * closed_forms.critical_decay(problem.params))
+    low, high = equilibria.decay_roots(params)
     eps = jnp.stack([0.9 * low, 1.1 * low, 0.9 * high])
     rule = predictors.Power(a=jnp.full(3, 0.5), eps=eps, c=jnp.zeros(3))
     s = _end(fields.predicted, jnp.full(3, 1e-10), (params, rule), 4000 / params.eta_s)
     goals = (high - eps[1:]) ** 2
     escaped = jnp.max(jnp.abs(s[1:] / goals - 1))
-    edges = jnp.stack([theory.directset_edge(params, eps=e) for e in eps])
+    edges = jnp.stack([closed_forms.directset_edge(params, eps=e) for e in eps])
     edges_hold = (edges[0] > 1e-10) & jnp.all(edges[1:] == 0)
     return jnp.where(edges_hold, jnp.maximum(escaped, s[0] / 1e-10), jnp.inf)
 
@@ -126,7 +125,7 @@ def isoloss_goal(problem):
     s0 = jnp.array([1e-6, 0.1, 3.0])
     args = (problem.params, rule)
     s = _end(fields.isoloss, s0, args, 400.0)
-    at_goal = apart(s, jnp.full(3, theory.isoloss_goal(problem.params)))
+    at_goal = apart(s, jnp.full(3, closed_forms.isoloss_goal(problem.params)))
     decay = 2 * problem.params.eta_s * s0
     with_factor = rule(s0) * (fields.isoloss(0.0, s0, args) + decay)
     expected = fields.predicted(0.0, s0, args) + decay
@@ -142,7 +141,7 @@ def runaway(problem):
     )
     ys = trajectory(fields.modes_fixed_tau, start, params, ts, rtol=1e-8)
     slope = (ys.s[2] - ys.s[1]) / 1000.0
-    return jnp.abs(slope / theory.runaway_rate(params) - 1)
+    return jnp.abs(slope / closed_forms.runaway_rate(params) - 1)
 
 
 @claim(

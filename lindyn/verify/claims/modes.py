@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from lindyn import theory
 from lindyn.solve import trajectory
-from lindyn.theory import fields
+from lindyn.theory import closed_forms, fields
 from lindyn.theory.spectra import compose
 from lindyn.theory.states import Correlations, Curriculum, Data, Full, Modes, Moments, Plane
 from lindyn.verify.claims.claim import RTOL, aligned, apart, claim, isotropic, with_decay
@@ -88,10 +87,12 @@ def invariance(problem):
     ts = jnp.linspace(0.0, 20.0, 21)
     y0 = Modes.of(p=p, s=s, tau=0.0)
     ys = trajectory(fields.modes, y0, problem.params, ts, rtol=RTOL)
-    c = theory.invariant(p, s, problem.params)[None]
+    c = closed_forms.invariant(p, s, problem.params)[None]
     expected = c * jnp.exp(-2 * problem.params.eta_s * ts)[:, None]
     size = ys.s + ys.p**2 / problem.params.alpha_p
-    return jnp.max(jnp.abs(theory.invariant(ys.p, ys.s, problem.params) - expected) / size)
+    return jnp.max(
+        jnp.abs(closed_forms.invariant(ys.p, ys.s, problem.params) - expected) / size
+    )
 
 
 @claim("on the parabola p obeys (16) and s stays p^2/alpha_p", "(16)", 1e-9)
@@ -132,20 +133,20 @@ def target_integral(problem):
     solve = lambda ts: trajectory(
         fields.modes, start, params, jnp.concatenate([jnp.zeros(1), ts]), rtol=RTOL
     )
-    ratio = theory.target_ratio(lambda u: solve(u).p[1:], t, params)
+    ratio = closed_forms.target_ratio(lambda u: solve(u).p[1:], t, params)
     return apart(ratio, solve(jnp.array([t])).tau[-1])
 
 
 @claim("the time from p to p on the parabola, in closed form", "(16), derived", 1e-8)
 def implicit_solution(problem):
-    critical = theory.critical_decay(problem.params)
+    critical = closed_forms.critical_decay(problem.params)
     ts = jnp.array([0.0, 0.5, 2.0])
     p0 = jnp.array([0.6, 0.9]) * problem.params.tau / (1 + problem.params.sigma2)
     worst = []
     for share in (0.0, 1e-6, 0.5, 1.0, 1.5):  # fractions of the critical decay
         params = with_decay(problem.params, share * critical)
         ps = trajectory(fields.parabola, p0, params, ts, rtol=1e-13)
-        times = theory.time_on_parabola(p0[None], ps, params)
+        times = closed_forms.time_on_parabola(p0[None], ps, params)
         worst.append(apart(times, jnp.broadcast_to(ts[:, None], times.shape)))
     return jnp.max(jnp.stack(worst))
 
