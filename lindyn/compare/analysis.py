@@ -14,7 +14,7 @@ from lindyn.compare.invariance import Invariance
 from lindyn.compare.run_moments import RunMoments
 from lindyn.record.reading import Run
 from lindyn.theory import predictors
-from lindyn.theory.hyperparameters import Units, units
+from lindyn.theory.hyperparameters import GAINS, Units, units
 
 
 CLOSED = ("directpred", "directset", "directcopy")  # predictors in closed form
@@ -121,6 +121,10 @@ def silent(run: Run) -> dict[str, str]:
         reasons["trajectories"] = "without stop-gradient, Theorem 2: all decays"
     elif predictor in ("none", "two-layer", "optimal"):
         reasons["trajectories"] = f"no mode equations for the predictor {predictor}"
+    if config["loss"] not in GAINS:
+        known = " and ".join(GAINS)
+        reasons["alignment"] = f"Theorem 3 is of the losses {known}"
+        reasons["trajectories"] = f"the mode equations are of the losses {known}"
     if "trajectories" in reasons:
         reasons["plane"] = reasons["trajectories"]
     elif predictor in CLOSED:

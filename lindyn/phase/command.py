@@ -82,7 +82,7 @@ def draw(config: Config) -> int:
     Returns the exit code. `UsageError` for flags that are out of range or do not fit together.
     """
     panels = _panels(config)
-    ranges = _ranges(config)
+    ranges = _ranges(config, panels)
     if config.plane == "cosine":
         panels = _competing(config, panels[0], ranges)
     if config.show and not import_module("lindyn.plot").can_show():
@@ -160,7 +160,7 @@ def _competing(config, params, ranges):
     return [(count, params) for count in config.modes]
 
 
-def _ranges(config):
+def _ranges(config, panels):
     shown = VARIABLES[config.plane]
     ranges = {"p": config.p_range, "s": config.s_range, "tau": config.tau_range}
     for name, ends in ranges.items():
@@ -171,7 +171,8 @@ def _ranges(config):
         interval(f"--{name}-range", ends)
     if config.s_range and config.s_range[0] < 0:
         raise UsageError(f"--s-range {config.s_range[0]:g}: F has no negative eigenvalues")
-    if config.plane != "p-s" and config.wd_p != config.wd_s:
+    apart = any(params.eta_p != params.eta_s for params in panels)
+    if config.plane != "p-s" and apart:
         raise UsageError(f"--plane {config.plane}: the parabola needs --wd-p equal to --wd-s")
     return ranges
 

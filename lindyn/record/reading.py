@@ -45,9 +45,10 @@ def load_run(path: pathlib.Path | str) -> Run:
     if not files:
         raise UsageError(f"{path}: no spectra are recorded yet")
     records = [_arrays(file) for file in files]
-    missing = [name for name in NEEDS if name not in records[0]]
-    if missing:
-        raise UsageError(f"{files[0]}: lacks {', '.join(missing)}; an older version wrote it")
+    for file, record in zip(files, records, strict=True):
+        missing = [name for name in (*NEEDS, *records[0]) if name not in record]
+        if missing:
+            raise UsageError(f"{file}: lacks {', '.join(missing)}; an older version wrote it")
     step = np.array([int(file.stem) for file in files])
     entries = {entry["step"]: entry for entry in lines(path / "metrics.jsonl")}
     metrics = [entries.get(number, {}) for number in step.tolist()]

@@ -124,7 +124,8 @@ def _random(config, cells, given):
         return {**flags, "starts": flags.get("starts", 4)}
     if config.quantity != "basin":
         for name in flags:
-            raise UsageError(f"--{name.replace('_', '-')}: only --quantity basin has it")
+            owners = "basin and rank have" if name == "starts" else "basin has"
+            raise UsageError(f"--{name.replace('_', '-')}: only --quantity {owners} it")
         return {}
     if {"p0", "s0"} & given:
         raise UsageError("--quantity basin: its starts are random, without p0 and s0")

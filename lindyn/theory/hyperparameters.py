@@ -16,6 +16,9 @@ import numpy as np
 from lindyn.theory.states import Numbers, Params
 
 
+GAINS = {"cosine": 2.0, "l2": 1.0}  # gradient of a loss over that of (1), by its flag
+
+
 class Units(NamedTuple):
     """Hyperparameters with time in units of 1/(learning rate of the encoder).
 
@@ -62,7 +65,7 @@ def units(config: Mapping[str, Any]) -> Units:
         beta=(1 - config["ema"]) / step if config["target"] == "ema" else math.inf,
         eta_p=eta_p,
         eta_s=eta_s,
-        gain=_directions(config) * (2.0 if cosine else 1.0),
+        gain=_directions(config) * GAINS.get(config["loss"], 1.0),
         cosine=cosine,
     )
 
@@ -79,9 +82,12 @@ def notes(config: Mapping[str, Any]) -> Iterator[str]:
     else:
         predictor = f"the predictor's times alpha_p, {converted.eta_p:.4g}"
         yield f"{decay}, {converted.eta_s:.4g}; {predictor}"
-    kind, more = ("-2 cos", ", over |Wp f| |f_a|") if converted.cosine else ("|.|^2/2", "")
-    times = f"{int(converted.gain)} times the gradient of (1)"
-    yield f"{directions} direction(s) of {kind}: {times}{more}"
+    if config["loss"] not in GAINS:
+        yield f"loss {config['loss']}: the mode equations are of other losses"
+    else:
+        kind, more = ("-2 cos", ", over |Wp f| |f_a|") if converted.cosine else ("|.|^2/2", "")
+        times = f"{int(converted.gain)} times the gradient of (1)"
+        yield f"{directions} direction(s) of {kind}: {times}{more}"
     if config["target"] == "ema":
         yield f"EMA: beta = (1 - {config['ema']:g})/step = {converted.beta:.4g}"
     else:

@@ -208,6 +208,7 @@ def test_the_command_says_all_and_draws_the_same_bytes(simsiam, tmp_path, capsys
         ),
         (dict(wd_p=0.0), {"invariance"}),
         (dict(optimiser="lars"), {"identity"}),
+        (dict(loss="huber"), {"alignment", "trajectories", "plane"}),
     ),
 )
 def test_a_run_of_which_less_can_be_said_is_told_so(simsiam, change, silent):

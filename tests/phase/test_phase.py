@@ -30,6 +30,12 @@ def report(capsys, *argv):
     return json.loads(shown.out)
 
 
+def test_the_parabola_needs_equal_decays_not_equal_flags(folder, capsys):
+    flags = ["--plane", "p-tau", "--grid", "4", "--wd", "0.1", "--json"]
+    assert phase.main([*flags, "--wd-p", "0.1"]) == 0
+    assert phase.main([*flags, "--wd-p", "0.2"]) == 2
+
+
 def test_the_default_writes_a_picture_and_its_numbers(folder, capsys):
     run("--wd", "0.1")
     shown = capsys.readouterr().out

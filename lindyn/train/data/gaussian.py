@@ -78,9 +78,10 @@ def _stored(path, n1):
     try:
         with np.load(path) as file:
             matrices = Covariances(*(np.asarray(file[name], float) for name in ("X", "X_aug")))
-    except OSError:
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
         raise UsageError(
-            f"--covariances {path}: no such file; give a file, isotropic or random"
+            f"--covariances {path}: {reason}; give a file, isotropic or random"
         ) from None
     except (ValueError, KeyError) as error:
         raise UsageError(
