@@ -38,7 +38,7 @@ import numpy as np
 import timing
 from tsit5 import END
 
-from lindyn.solve import ensemble, pallas_kernel as pallas, scheduler, stepping
+from lindyn.solve import ensemble, pallas_kernel, scheduler, stepping
 from lindyn.solve.taylor import Program
 from lindyn.theory import fields
 from lindyn.theory.states import Modes
@@ -173,16 +173,16 @@ def problems(options):
 
 def watched(run):
     """The result of `run`, whether the Pallas kernel computed it, and the warnings."""
-    plans, real = [], pallas.run
+    plans, real = [], pallas_kernel.run
     traced = lambda *given, **more: plans.append(None) or real(*given, **more)
-    pallas.run = traced
+    pallas_kernel.run = traced
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             with programs(lambda compile, plan: plans.append(plan) or compile(plan)):
                 ends = run()
     finally:
-        pallas.run = real
+        pallas_kernel.run = real
     # The kernel is traced for the last plan: if a plan does not compile, another one follows.
     kernel = None in plans and [plan for plan in plans if plan][-1].kernel
     return ends, kernel, sorted({str(each.message) for each in caught})

@@ -107,6 +107,13 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = lindyn.nothing
 
 
+@pytest.mark.parametrize("name", sorted(MAY_IMPORT))
+def test_a_room_says_what_it_may_import(name):
+    said = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
+    allowed = ", ".join(sorted(MAY_IMPORT[name])) or "nothing else of lindyn"
+    assert said.endswith(f"May import: {allowed}.")
+
+
 def test_every_room_is_in_the_table_and_there_are_few():
     entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
     assert entries - FILES == set(MAY_IMPORT)

@@ -1,6 +1,8 @@
 """What all commands share: parsing of flags, exit codes, output files and a progress bar.
 
 Read `program` first: every command begins and ends in `program.run`.
+
+May import: nothing else of lindyn.
 """
 
 from lindyn.command.files import (

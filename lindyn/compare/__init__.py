@@ -1,6 +1,8 @@
 """Compares a training run with the theory.
 
 Read `analysis` first: it runs all checks. `run_moments` defines what they act on.
+
+May import: command, phase, plot, record, solve, theory.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,8 @@
 """An interactive page of the learning dynamics, in one HTML file.
 
 Read `presets` first (the settings), then `html_page` (the page's parts).
+
+May import: command, compare, phase, plot, record, theory.
 """
 
 import pathlib
@@ -31,7 +33,7 @@ def figure(
     None, it also takes its parameters from the run. Raises ValueError (`UsageError`) if a
     value is outside the range that the page can draw.
     """
-    from lindyn.explore import html_page as page
+    from lindyn.explore import html_page
     from lindyn.explore.presets import Config
 
     values: dict[str, Any] = {}
@@ -42,7 +44,7 @@ def figure(
     if starts is not None:
         values["start"] = tuple(float(x) for start in starts for x in start)
     config = Config(regime=regime, eps=eps, time=time, **values)
-    return page.build(config, run=_modes(run), follow=params is None, height=height)
+    return html_page.build(config, run=_modes(run), follow=params is None, height=height)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,12 +38,12 @@ def _main(config: Config) -> int:
 
 def _page():
     try:
-        from lindyn.explore import html_page as page
+        from lindyn.explore import html_page
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "bokeh":
             raise
         raise UsageError("needs Bokeh: pip install 'lindyn[explore]'") from None
-    return page
+    return html_page
 
 
 def _run(config):

@@ -1,6 +1,8 @@
 """Phase portraits: computed as arrays, and the command that draws them.
 
 Read `portrait` first.
+
+May import: command, plot, solve, theory.
 """
 
 from collections.abc import Sequence

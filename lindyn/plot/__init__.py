@@ -1,6 +1,8 @@
 """Draws arrays that other packages have computed, with functions like `draw_map(ax, chart)`.
 
 Read `style` first, then `portraits` and `maps`. `runs` draws the figure of `compare`.
+
+May import: nothing else of lindyn.
 """
 
 from lindyn.plot.maps import (

@@ -1,6 +1,8 @@
 """Predicts from a trainer's settings whether the network collapses, by the linear theory.
 
 Read `scenario` first, then `mode_fates` and `network_fates`, then `analysis`.
+
+May import: command, record, solve, theory.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,4 @@
-"""The folder of a training run. Read `writing` first, which writes it; `reading` reads it."""
+"""The folder of a training run. Read `writing` first, which writes it; `reading` reads it.
+
+May import: command, theory.
+"""

@@ -2,6 +2,8 @@
 
 `diffrax_solver` integrates one trajectory, and `ensemble` integrates many independent problems
 at once. Both accept any vector field `f(t, y, args)`.
+
+May import: theory.
 """
 
 from importlib import import_module

@@ -2,6 +2,8 @@
 
 The paper is Tian, Chen and Ganguli, ICML 2021 (arXiv 2102.06810). Read `states` first, which
 defines the variables, and then `fields`, which defines the equations of motion.
+
+May import: nothing else of lindyn.
 """
 
 from lindyn.theory.closed_forms import (

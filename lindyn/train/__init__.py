@@ -1,6 +1,8 @@
 """Trains real networks with BYOL, SimSiam, DirectPred or SimCLR, and records their spectra.
 
 Read `config` first, which lists the options of a run, and then `loop`, which runs it.
+
+May import: command, record, theory.
 """
 
 from collections.abc import Sequence
