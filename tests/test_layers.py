@@ -62,6 +62,13 @@ def test_a_room_imports_only_what_is_beneath_it(name):
         assert found <= MAY_IMPORT[name], path
 
 
+def test_a_long_file_says_why_it_is_one_file():
+    files = [path for kind in ("*.py", "*.js") for path in PACKAGE.rglob(kind)]
+    for path in files:
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 300 or "One file" in " ".join(lines[:25]), path
+
+
 def test_rooms_and_modules_import_in_no_circle():
     graphlib.TopologicalSorter(MAY_IMPORT).prepare()
     known = {name: path for name, path in modules().items() if name != "lindyn.__init__"}

@@ -28,8 +28,8 @@ from lindyn.plot.style import (
     PALE,
     STYLE,
     SURVIVING,
-    _legend,
-    _window,
+    legend,
+    new_window,
 )
 
 
@@ -64,7 +64,7 @@ def map_figure(chart, title, note, *, show=False) -> Figure:
     `show` ties the figure to a window, which `plot.show` opens.
     """
     mpl.rcParams.update(STYLE)
-    fig = (_window if show else Figure)(dpi=200)
+    fig = (new_window if show else Figure)(dpi=200)
     ax = fig.add_axes((0, 0, 1, 1))
     mesh, handles = draw_map(ax, chart)
     label = chart.label
@@ -83,7 +83,7 @@ def map_figure(chart, title, note, *, show=False) -> Figure:
     fig.text(middle, 0.08 / height, note, ha="center", fontsize=7.5, color=INK)
     if handles:
         spacing = dict(handlelength=1.4, columnspacing=1.6)
-        _legend(fig, handles, (middle, 0.24 / height), 4, fontsize=8, **spacing)
+        legend(fig, handles, (middle, 0.24 / height), 4, fontsize=8, **spacing)
     return fig
 
 

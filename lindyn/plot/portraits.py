@@ -22,8 +22,8 @@ from lindyn.plot.style import (
     PALE,
     RED,
     STYLE,
-    _legend,
-    _window,
+    legend,
+    new_window,
 )
 
 
@@ -53,7 +53,7 @@ def figure(panels, titles, note, layers=LAYERS, *, show=False) -> Figure:
     is written below the legend. `show` ties the figure to a window, which `plot.show` opens.
     """
     mpl.rcParams.update(STYLE)
-    fig = (_window if show else Figure)(dpi=200)
+    fig = (new_window if show else Figure)(dpi=200)
     axes, handles = [], {}
     for panel, heading in zip(panels, titles, strict=True):
         ax = fig.add_axes((0, 0, 1, 1), label=str(len(axes)))
@@ -71,7 +71,7 @@ def figure(panels, titles, note, layers=LAYERS, *, show=False) -> Figure:
     fig.text(0.5, 0.06 / height, note, ha="center", fontsize=7.5, color=INK)
     columns = min(len(handles), entries)
     spacing = dict(handlelength=2.4, columnspacing=1.4, labelspacing=0.3)
-    _legend(fig, handles, (0.5, 0.24 / height), columns, fontsize=7.5, **spacing)
+    legend(fig, handles, (0.5, 0.24 / height), columns, fontsize=7.5, **spacing)
     return fig
 
 

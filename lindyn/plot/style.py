@@ -35,7 +35,7 @@ MARKS = {
 SURVIVING, DIVERGED = "#d3e5f2", "#5b4a66"
 
 
-def _legend(fig, handles, at, columns, **how):
+def legend(fig, handles, at, columns, **how):
     """Draw a legend in `columns`, below the axes: `at` is the middle of its lower edge."""
     fig.legend(
         handles=[*handles.values()],
@@ -80,7 +80,7 @@ def can_show() -> bool:
     return pyplot.get_backend().lower() in {name.lower() for name in windows}
 
 
-def _window(**size):
+def new_window(**size):
     from matplotlib import pyplot  # pyplot chooses a backend, which only a window needs
 
     return pyplot.figure(**size)
