@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "explore": {"command", "compare", "phase", "plot", "record", "theory"},
     "train": {"command", "record", "theory"},
 }
-FILES = {"__init__.py", "__main__.py"}  # what Python itself asks for
+FILES = {"__init__.py", "__main__.py", "py.typed"}  # what Python itself asks for
 
 
 def modules():
