@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from typing import Literal, get_args
 
@@ -84,7 +85,7 @@ def draw(config: Config) -> int:
     panels = _panels(config)
     ranges = _ranges(config, panels)
     if config.plane == "cosine":
-        panels = _competing(config, panels[0], ranges)
+        _check_modes(config, panels[0], ranges)
     if config.show and not import_module("lindyn.plot").can_show():
         raise UsageError("--show: there is no display to open a window on")
     files = command.targets(config.out, "phase", config.format, FORMATS)
@@ -94,9 +95,6 @@ def draw(config: Config) -> int:
         drawn = _computed(config, panels, ranges)
     about = command.provenance("phase", config, PRESETS.get(config.preset or ""))
     summaries = [numbers(panel) for panel in drawn]
-    if config.plane == "cosine":
-        pairs = zip(config.modes, summaries, strict=True)
-        summaries = [{"modes": count, **summary} for count, summary in pairs]
     _write(config, plotting.result(), drawn, about, summaries, files)
     if config.json:
         report = {**about, "panels": summaries, "files": list(files.values())}
@@ -137,11 +135,8 @@ def _panels(config):
     ]
 
 
-def _competing(config, params, ranges):
-    """A number of modes and the parameters for each panel.
-
-    Weight decay, tau and sigma2 have no effect in this plane.
-    """
+def _check_modes(config, params, ranges):
+    """Weight decay, tau and sigma2 have no effect in the plane of the cosine loss."""
     if config.wd != Config.wd or config.wd_p is not None or config.wd_s is not None:
         raise UsageError(
             "--wd: --plane cosine has no weight decay: under the cosine loss, one decay of both"
@@ -157,7 +152,6 @@ def _competing(config, params, ranges):
             for end in ends or ():
                 why = f"the sum over {count} modes is fixed"
                 number(flag, end, -most if flag == "--p-range" else 0, most, why=why)
-    return [(count, params) for count in config.modes]
 
 
 def _ranges(config, panels):
@@ -181,29 +175,28 @@ def _computed(config, panels, ranges):
     if config.plane == "p":
         ends = ranges["p"] or portrait.window("p-s", panels[0]).x
         return [portrait.line(params, ends) for params in panels]
-    drawn = []
     if config.plane == "cosine":
-        for count, params in command.progress(panels, "panels"):
-            auto = cosine_portrait.window(count, params)
-            window = Window(ranges["p"] or auto.x, ranges["s"] or auto.y)
-            options = dict(grid=config.grid, rtol=config.rtol)
-            drawn.append(cosine_portrait.portrait(count, params, window, **options))
-        return drawn
-    for params in command.progress(panels, "panels"):
-        auto = portrait.window(config.plane, params)
-        window = Window(ranges["p"] or auto.x, ranges[config.plane[2:]] or auto.y)
-        options = dict(grid=config.grid, rtol=config.rtol)
-        drawn.append(portrait.portrait(config.plane, params, window, **options))
-    return drawn
+        of_modes = [(count, panels[0]) for count in config.modes]
+        planes = [
+            (partial(cosine_portrait.portrait, *x), cosine_portrait.window(*x))
+            for x in of_modes
+        ]
+    else:
+        of_decays = [(config.plane, params) for params in panels]
+        planes = [(partial(portrait.portrait, *x), portrait.window(*x)) for x in of_decays]
+    x, y = (ranges[name] for name in VARIABLES[config.plane])
+    options = dict(grid=config.grid, rtol=config.rtol)
+    return [
+        compute(Window(x or auto.x, y or auto.y), **options)
+        for compute, auto in command.progress(planes, "panels")
+    ]
 
 
 def _write(config, plot, drawn, about, summaries, files):
     pictures = {suffix: path for suffix, path in files.items() if suffix != "json"}
     if pictures or config.show:
         layers = [layer for layer in plot.LAYERS if getattr(config, layer)]
-        titles = [title(panel.params) for panel in drawn]
-        if config.plane == "cosine":
-            titles = [f"{count} modes" for count in config.modes]
+        titles = [title(panel.params, panel.modes) for panel in drawn]
         fig = plot.figure(drawn, titles, note(config), layers, show=config.show)
         for path in pictures.values():
             plot.save(fig, path, about)

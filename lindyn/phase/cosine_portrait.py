@@ -90,6 +90,7 @@ def portrait(
         share=below(dies, window.y),
         edge=0.0,
         rivals=np.stack([xs, rivals], axis=1),
+        modes=count,
     )
 
 

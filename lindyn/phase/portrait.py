@@ -51,6 +51,7 @@ class Portrait(NamedTuple):
     share: float  # fraction of the window that collapses
     edge: float  # p-*, the edge of the basin on the parabola
     rivals: np.ndarray | None = None  # cosine loss: all other modes collapse above it
+    modes: int | None = None  # cosine loss: the number of modes that compete
 
 
 class Line(NamedTuple):
@@ -65,6 +66,7 @@ class Line(NamedTuple):
     edge: float
     plane: str = "p"
     failed: int = 0
+    modes: None = None
 
 
 def window(plane: str, params: Params) -> Window:

@@ -33,6 +33,7 @@ def numbers(panel):
     ]
     if panel.plane == "cosine":
         return {
+            "modes": panel.modes,
             "collapsing_share": panel.share,
             "fixed_points": points,
             "failed_flow_lines": panel.failed,
@@ -52,7 +53,7 @@ def curves(panel):
     """The curves of a panel that are drawn, in six significant digits."""
     names = ("p", "rate", "flow", "nullclines", "resting", "parabola", "constants")
     names += ("separatrix", "basin")
-    names += ("rivals",) if panel.plane == "cosine" else ()
+    names += ("rivals",) if panel.modes is not None else ()
     return {name: _short(getattr(panel, name)) for name in names if hasattr(panel, name)}
 
 
@@ -66,8 +67,10 @@ def _short(x):
     return float(f"{x:.6g}") if isinstance(x, float) else x
 
 
-def title(params):
-    """The title of a panel: its weight decay."""
+def title(params, modes=None):
+    """The title of a panel: its weight decay, or the number of modes that compete."""
+    if modes is not None:
+        return f"{modes} modes"
     if params.eta_p == params.eta_s:
         return rf"$\eta = {params.eta_p:.4g}$"
     return rf"$\eta_p = {params.eta_p:.4g},\ \eta_s = {params.eta_s:.4g}$"
