@@ -1,3 +1,5 @@
+"""Fixtures for all tests, and the JAX configuration with which they run."""
+
 import os
 import tempfile
 
@@ -7,7 +9,7 @@ import matplotlib as mpl
 import pytest
 
 
-# Programs that are compiled are kept for the other tests of this run, and no longer.
+# A temporary compilation cache: the tests of one run share it, and then it is deleted.
 _cache = tempfile.TemporaryDirectory()
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 jax.config.update("jax_compilation_cache_dir", _cache.name)
@@ -26,6 +28,6 @@ def key():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Commands write into the working directory by default: an empty one."""
+    """An empty working directory, into which commands write by default."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

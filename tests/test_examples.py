@@ -1,4 +1,4 @@
-"""The examples of README and of docstrings are programs: they run, and print what they say."""
+"""Runs the Python code of the README and the examples of docstrings, and checks the output."""
 
 import doctest
 import importlib
@@ -21,7 +21,7 @@ def modules(package):
 
 
 def test_the_python_of_readme_runs():
-    """All blocks in their order, as one program. It compiles several solves: ten seconds."""
+    """All blocks run in order, as one program. Compiling its solves takes ten seconds."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     blocks = [block for block in blocks if "torchvision" not in block]
     assert len(blocks) >= 4

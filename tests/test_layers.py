@@ -1,4 +1,7 @@
-"""Which room may import which. A new arrow is a design decision: make it here."""
+"""Which folder of lindyn may import which. The tests call a folder of the package a room.
+
+A new arrow is a design decision: make it here, in `MAY_IMPORT`.
+"""
 
 import ast
 import graphlib
@@ -10,7 +13,7 @@ import pytest
 
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "lindyn"
-# A room, and the rooms beneath it that it may import.
+# For each room, the rooms that it may import.
 MAY_IMPORT = {
     "theory": set(),
     "command": set(),
@@ -25,7 +28,7 @@ MAY_IMPORT = {
     "explore": {"command", "compare", "phase", "plot", "record", "theory"},
     "train": {"command", "record", "theory"},
 }
-FILES = {"__init__.py", "__main__.py", "py.typed"}  # what Python itself asks for
+FILES = {"__init__.py", "__main__.py", "py.typed"}  # Python prescribes these names
 
 
 def modules():
@@ -36,7 +39,7 @@ def modules():
 
 
 def imported(path):
-    """Modules and packages that a file imports, wherever in it."""
+    """The modules and packages of lindyn that a file imports, also inside its functions."""
     known = modules()
     for node in ast.walk(ast.parse(path.read_text())):
         if (
@@ -77,7 +80,11 @@ def test_rooms_and_modules_import_in_no_circle():
 
 
 def test_training_takes_of_the_theory_what_is_measured_on_matrices():
-    """theorems: one recursion is Theorem 1 for steps, for the trainer's sums and `verify`."""
+    """Of the theory, the trainer imports only modules that work on measured matrices.
+
+    `theorems` is one of them, since the trainer's ledger and `verify` share one recursion:
+    Theorem 1 for steps.
+    """
     measured = {"precision", "predictors", "spectra", "theorems"}
     for path in (PACKAGE / "train").rglob("*.py"):
         names = {name for name in imported(path) if name.startswith("lindyn.theory")}
@@ -92,7 +99,7 @@ def test_only_one_room_draws_and_two_modules_know_diffrax():
             if f"import {library}" in path.read_text() or f"from {library}" in path.read_text()
         }
 
-    # its solvers, and one of its tableaus
+    # diffrax_solver uses diffrax's solvers, and stepping uses one of its Butcher tableaus.
     assert users("diffrax") == {"solve/diffrax_solver.py", "solve/stepping.py"}
     assert {user.partition("/")[0] for user in users("matplotlib")} == {"plot"}
 

@@ -1,4 +1,4 @@
-"""What a user installs: a wheel that needs no repository, and types that a checker can read."""
+"""Tests of the wheel: it works without the repository, and a type checker reads its types."""
 
 import os
 import pathlib
@@ -33,7 +33,10 @@ reveal_type(ld.critical_decay(params))
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A wheel and an sdist; it takes five seconds, since a backend copies all files twice."""
+    """A folder with a wheel and an sdist.
+
+    Building takes five seconds, since the build backend copies all files twice.
+    """
     folder = tmp_path_factory.mktemp("dist")
     command = [
         sys.executable,
@@ -64,7 +67,7 @@ def test_the_sdist_holds_what_a_build_and_the_tests_need(built):
 
 
 def test_the_wheel_works_without_the_repository(built, tmp_path):
-    """A theorist's command and the page, whose scripts and styles are data of the package."""
+    """Runs `phase`, and `explore`, whose scripts and styles are data files of the package."""
     (wheel,) = built.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
@@ -84,7 +87,7 @@ def test_the_wheel_works_without_the_repository(built, tmp_path):
 
 
 def test_a_type_checker_reads_a_program_that_uses_lindyn(tmp_path):
-    """It takes ten seconds, since pyright reads JAX and equinox for it."""
+    """Takes ten seconds, since pyright reads JAX and equinox as well."""
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "program.py"]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The script for a machine with one card: that it runs whole, and survives what fails."""
+"""Tests of benchmarks/card.py and card.sh: all stages run, even after one has failed."""
 
 import contextlib
 import importlib

@@ -1,4 +1,7 @@
-"""Predictions against networks that are trained, of benchmarks/referee.py: README's first."""
+"""Tests of benchmarks/referee.py: predictions agree with trained networks.
+
+The settings with the smallest seeds are those of the README.
+"""
 
 import importlib.util
 import pathlib
@@ -35,7 +38,10 @@ def test_what_is_predicted_comes_true(seed, referee):
     ),
 )
 def test_noise_rules_where_it_is_said_to(changes, referee):
-    """None of the random settings is one of these: decay forgets in a few batches."""
+    """The decay is so strong that the weights remember only a few batches.
+
+    No random setting of the script is like this.
+    """
     told = {**referee.FIXED, **changes}
     guess = referee.predicted(told)
     seen = referee.observed(told, 5, guess["memory"])

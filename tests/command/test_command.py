@@ -1,4 +1,7 @@
-"""What a newcomer's mistakes meet: exit 2, one line, no traceback, and no work done."""
+"""Tests of all commands, mostly with bad input: exit code 2, one line, and no work done.
+
+No traceback is shown either. One file, since the table of bad input is one thing.
+"""
 
 import json
 import subprocess
@@ -174,7 +177,7 @@ BAD = {
         ["--x", "p0", "-1e300", "1e300", "8"],
         ["--y", "tau", "0", "1", "8"],
         ["--y", "tau", "0.5", "1.5", "8"],
-        ["--wd", "0.1"],  # is an axis by default
+        ["--wd", "0.1"],  # wd is an axis by default
         ["--tau", "nan", "--y", "sigma2", "0", "1", "8"],
         ["--tau", "0", "--y", "sigma2", "0", "1", "8"],
         ["--alpha-p", "0"],
@@ -294,7 +297,7 @@ def test_help_lists_every_option_with_its_default(name, capsys):
         import_module(f"lindyn.{name}").main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    if name == "predict":  # writes no files
+    if name == "predict":  # it writes no files
         assert "--lr" in shown and "default: 0.996" in " ".join(shown.split())
         return
     assert "--out" in shown and "default: lindyn-out" in " ".join(shown.split()).replace(

@@ -1,4 +1,8 @@
-"""Runs of linear networks by SGD, where the theory must hold, and what is said of others."""
+"""Tests of `lindyn compare`.
+
+For linear networks trained by SGD the theory must hold. For other runs the report must say
+which checks do not apply. One file, since the tests share runs that take long to train.
+"""
 
 import json
 import shutil
@@ -27,7 +31,7 @@ from lindyn.train import main as train
 
 
 FLAGS = ("--preset", "linear", "--checkpoint-every", "100000", "--inputs", "10", "--dim", "6")
-START = 7  # the record from which the command goes on by itself
+START = 7  # the record at which the command starts its forecasts by default
 
 
 def run_of(folder, *flags):
@@ -36,7 +40,7 @@ def run_of(folder, *flags):
 
 
 def from_time(run, begin):
-    """Records from a time on, and the flow's parameters."""
+    """The record nearest to the time `begin`, the times since then, and the parameters."""
     unit = units(run.config)
     params, kappa = effective(unit, Scales())
     t = kappa * unit.step * run.step
@@ -45,7 +49,10 @@ def from_time(run, begin):
 
 
 def off_the_flow(run, begin=2.0):
-    """The largest distance from (2)-(4), started at a record, in W, Wp and Wa."""
+    """The absolute differences of W, Wp and Wa from the solution of (2)-(4), at all records.
+
+    The solution starts at the record nearest to the time `begin`.
+    """
     first, t, params = from_time(run, begin)
     matrices = {name: jnp.asarray(run.arrays[name][first]) for name in ("W", "Wp", "Wa")}
     data = Data(X=jnp.asarray(run.X), X_aug=jnp.asarray(run.X_aug))
@@ -56,7 +63,7 @@ def off_the_flow(run, begin=2.0):
 
 @pytest.fixture(scope="module")
 def by_step(tmp_path_factory):
-    """Gradient descent on the population loss, data neither isotropic nor aligned."""
+    """Gradient descent on the population loss, with data neither isotropic nor aligned."""
     runs = []
     for rate, every in ((0.04, 50), (0.02, 100), (0.01, 200)):
         folder = tmp_path_factory.mktemp("runs") / f"rate{rate}"
@@ -68,7 +75,7 @@ def by_step(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def simsiam(tmp_path_factory):
-    """X = I, Wp symmetric and Wa = W: all that Theorem 3 and the modes assume."""
+    """A run with X = I, symmetric Wp and Wa = W, as Theorem 3 and the mode equations assume."""
     folder = tmp_path_factory.mktemp("runs") / "simsiam"
     return run_of(folder, "--symmetric", "--target", "none", "--epochs", 4000)
 
@@ -98,7 +105,7 @@ def test_the_invariance_has_the_slope_of_the_theory_in_the_weights_and_not_for_a
         run_moments.measured(run, units(run.config)), units(run.config)
     )
     assert abs(found.weights.a - 1) < 0.01 and found.weights.r2 > 0.9999
-    assert abs(found.features.a - 1) > 0.05  # X is not I
+    assert abs(found.features.a - 1) > 0.05  # since X is not I
     run = run_of(tmp_path / "run", "--alpha-p", 2.5, "--wd-p", 0.01 / 2.5, "--epochs", 2000)
     found = invariance.invariance(
         run_moments.measured(run, units(run.config)), units(run.config)
@@ -238,7 +245,10 @@ def test_the_balance_of_any_sgd_is_explained_to_rounding(flags, tmp_path):
 
 
 def test_the_flow_holds_for_decays_that_differ(by_step):
-    """It is a quadrature of what is recorded, and for one decay the exponential's."""
+    """For two decays the flow is a quadrature over records; for one decay it is exponential.
+
+    The two agree if the decays are nearly equal.
+    """
     run = by_step[-1]
     m, unit = run_moments.measured(run, units(run.config)), units(run.config)
     one, nearly = (
@@ -274,9 +284,10 @@ def test_a_run_of_an_older_version_is_told_that_its_steps_were_not_entered(simsi
 
 
 def test_a_stiff_forecast_is_solved_and_shrinks_the_predictor_by_its_decay_alone(simsiam):
-    """A cosine does not see |Wp|: its gradient is orthogonal to p, so |p| decays exactly.
+    """The cosine loss does not depend on |Wp|, so |p| decays exactly at the rate eta_p.
 
-    The gradient grows as 1/|p|^2, until the explicit method's steps run out.
+    Its gradient is orthogonal to p, and grows as 1/|p|^2. In the end the explicit method would
+    need more steps than it may take.
     """
     unit = units({**simsiam.config, "loss": "cosine", "alpha_p": 16.0, "wd": 5e-4})
     rng = np.random.default_rng(0)
@@ -335,7 +346,7 @@ def test_settings_mean_the_same_flow(simsiam):
     assert (fig5.beta, fig5.eta) == (pytest.approx(0.4), pytest.approx(0.04))
     both = units({**config, "both_directions": True, "loss": "cosine"})
     assert both.gain == 4 and both.cosine
-    fast = units({**config, "alpha_p": 5.0})  # its optimiser decays Wp five times as fast
+    fast = units({**config, "alpha_p": 5.0})  # the optimiser also decays Wp five times as fast
     assert fast.eta_p == pytest.approx(5 * fast.eta_s) and fast.eta is None
     params, kappa = effective(units({**config, "both_directions": True}), Scales())
     assert (kappa, params.eta_s) == (2, config["wd"] / 2)

@@ -1,4 +1,4 @@
-"""The page's JavaScript, run by Node."""
+"""Fixtures that run the page's JavaScript in Node."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import pytest
 from lindyn.explore import equations
 
 
-# JSON has no NaN and no infinities: they travel as strings.
+# JSON has no NaN and no infinities, so they are passed as strings.
 RUN = """
 const unwritten = (_, x) => ["NaN", "Infinity", "-Infinity"].includes(x) ? Number(x) : x;
 const written = (_, x) => typeof x === "number" && !Number.isFinite(x) ? String(x) : x;
@@ -22,13 +22,16 @@ console.log(JSON.stringify(of(...Object.values(said.data)), written));
 
 @pytest.fixture(scope="session")
 def source():
-    """The page's equations."""
+    """The JavaScript source of the page's equations."""
     return equations.source()
 
 
 @pytest.fixture(scope="session")
 def node():
-    """`node(source, wanted, **data)`: an expression after `source`, and data by name."""
+    """`node(source, wanted, **data)`: the value of the expression `wanted` after `source`.
+
+    Both are JavaScript, and can use the entries of `data` as variables.
+    """
     program = shutil.which("node")
     if program is None:
         pytest.skip("there is no `node` on the PATH to run the page's JavaScript")

@@ -1,4 +1,7 @@
-"""The page in a real browser: what a reader does with it, offline and from a file."""
+"""Tests of the page in a real browser, offline and from a file: what a reader does with it.
+
+One file, since all tests share the browser and the helpers that operate the page.
+"""
 
 import io
 import json
@@ -58,7 +61,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser):
-    """`visit(path, hash)` opens a page; it must neither fail nor ask for a network."""
+    """`visit(path, hash)` opens a page. It must log no warning or error, and use no network."""
     contexts, said = [], []
 
     def opened(path, hash="", **how):
@@ -86,7 +89,7 @@ def tab(visit, file):
 
 
 def settle(tab):
-    """Two frames: what was asked for is drawn and told."""
+    """Waits for two frames, after which the page has drawn and described its state."""
     tab.evaluate(
         "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
@@ -97,12 +100,12 @@ def state(tab):
 
 
 def found(tab, expression):
-    """Of the last redraw; NaN and infinities as JavaScript says them."""
+    """A value of the last redraw. NaN and infinities become None, as in JavaScript's JSON."""
     return tab.evaluate(f"JSON.parse(JSON.stringify(lindyn.found.{expression}))")
 
 
 def at(tab, p, s):
-    """Where a point of the plane is on the screen."""
+    """The coordinates on the screen of a point of the plane."""
     box = tab.locator("#plane").bounding_box()
     frame = tab.evaluate(
         "(({left, top, width, height}) => ({left, top, width, height}))"
@@ -146,7 +149,7 @@ def test_a_slider_moves_everything(tab, name):
     else:
         assert changed == expected.get(name, {name.replace("-", "_")})
     assert tab.locator("#course").screenshot() != before[1]
-    if name not in ("time", "beta"):  # which the plane does not show
+    if name not in ("time", "beta"):  # the plane shows neither of them
         assert picture(tab).tobytes() != seen
 
 
@@ -168,7 +171,7 @@ MOVE = """async () => {
 
 def test_the_frame_after_a_slider_moves_shows_it(tab, record_property):
     median, late = tab.evaluate(MOVE)
-    record_property("redraw_ms", median)  # benchmarks/explorer.py measures it with care
+    record_property("redraw_ms", median)  # benchmarks/explorer.py measures it precisely
     assert late == []
 
 
@@ -183,7 +186,7 @@ SETTINGS = (
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_the_page_and_its_command_agree(tab, tmp_path, capsys, setting):
-    """The command that the page shows draws what it shows: `lindyn phase --json` says so."""
+    """`lindyn phase --json`, with the flags that the page shows, gives the page's numbers."""
     tab.locator("#split").set_checked("wd-p" in setting)
     for name, value in setting.items():
         type_into(tab, name, value)
@@ -279,7 +282,7 @@ def test_a_link_brings_the_same_picture(visit, file, tab):
     type_into(tab, "beta", 0.2)
     tab.locator("#zoom-in").click()
     tab.mouse.click(*at(tab, 0.4, 0.2))
-    tab.wait_for_timeout(400)  # the address is written a few times a second
+    tab.wait_for_timeout(400)  # the page updates its address a few times a second
     address = tab.evaluate("location.hash")
     other = visit(file, address)
     kept = ("regime", "params", "rule", "starts", "time")
@@ -369,9 +372,10 @@ def test_all_starts_of_a_cosine_are_one_network(tab):
     others = [0, 2, 3]
     assert [state(tab)["starts"][i] for i in others] == [starts[i] for i in others]
     moved = np.abs(ends() - before).max(axis=1)
-    assert min(moved[[0, 2]]) > 1e-2 and moved[3] < 1e-6  # where it dies, its c says
+    # The last mode dies, and its own c fixes where.
+    assert min(moved[[0, 2]]) > 1e-2 and moved[3] < 1e-6
     assert tab.locator("#course").screenshot() != seen
-    assert state(tab)["window"] == window  # it does not follow the hand
+    assert state(tab)["window"] == window  # dragging does not move the window
     tab.locator("#undo").click()
     settle(tab)
     p, s = np.array(state(tab)["starts"]).T

@@ -1,4 +1,7 @@
-"""The page's curves against lindyn's own, and its verdicts against brute force."""
+"""Tests of the page's curves against `lindyn.phase`, and of its verdicts against long solves.
+
+One file, since the tests share their cases and the helpers that solve them.
+"""
 
 import pathlib
 from typing import Any
@@ -63,7 +66,7 @@ def script(source):
 
 @pytest.fixture(scope="module")
 def drawn(node, script):
-    """Of each case: Python's portrait, and JavaScript's."""
+    """For each case the portrait in Python, and its counterpart in JavaScript."""
     settings = [(Params(**changes), window) for changes, window in CASES.values()]
     cases = [
         dict(params=vars(params), window=plain(window), xs=np.linspace(*window.x, 801))
@@ -110,7 +113,7 @@ def settings(rng, count):
 
 
 def solved(several, runs):
-    """p, s and tau at 33 times of each run, by an ensemble; and which those are."""
+    """The indices of 32 points of each run, and p, s and tau at these points by an ensemble."""
     at = [np.linspace(0, len(run["t"]) - 1, 33).astype(int)[1:] for run in runs]
     times = np.concatenate([np.array(run["t"])[i] for run, i in zip(runs, at, strict=True)])
     each = [(given, Params(**given["params"])) for given in several for _ in at[0]]
@@ -122,7 +125,10 @@ def solved(several, runs):
 
 
 def final(regime, p, s, params, times, **how):
-    """p, s and tau. In log s where it may come back from next to nothing."""
+    """p, s and tau at `times`.
+
+    At fixed tau the solve is in log s, since s may fall to tiny values and grow again.
+    """
     field, y0, args = problem(regime, p, s, params)
     how |= dict(max_steps=1_000_000, quick=True)
     ends = ensemble.final(field, y0, args, times, **how)
@@ -149,7 +155,7 @@ def seen(regime, y, params):
 
 @pytest.mark.parametrize("regime", ("fixed", "ema", "directpred"))
 def test_trajectories_are_solutions_at_all_their_points(regime, node, script):
-    """The last ones are stiff: they relax up to 10^4 times within the horizon."""
+    """The last cases are stiff: the time of the solve is up to 10^4 relaxation times."""
     rng = np.random.default_rng(0)
     several = [
         case(params, (rng.uniform(-0.6, 1.6), rng.uniform(0.01, 2)), regime=regime)
@@ -291,7 +297,7 @@ def test_lines_of_fixed_points_are_those_of_the_portrait(drawn):
 
 @pytest.mark.parametrize("regime", ("fixed", "ema", "directpred"))
 def test_who_collapses_is_who_dies_in_the_long_run(regime, node, script):
-    """Left out are starts whose fate a hundredth more or less of s would change."""
+    """Leaves out starts whose fate changes if s is one percent larger or smaller."""
     rng = np.random.default_rng(2)
     p, s = rng.uniform(-0.6, 1.6, 224), 10 ** rng.uniform(-3, 0.3, 224)
     params = jax.tree.map(lambda *x: np.array(x, float), *settings(rng, 224))
@@ -303,10 +309,10 @@ def test_who_collapses_is_who_dies_in_the_long_run(regime, node, script):
         p = np.asarray(Power(**RULE)(jnp.asarray(s)))
     fates = dead(regime, p, s * np.array([[0.99], [1.0], [1.01]]), params)
     clear = (fates[0] == fates[1]) & (fates[1] == fates[2])
-    if regime == "directpred":  # where eps is next to a root of (16) s hardly moves
+    if regime == "directpred":  # s hardly moves where eps is close to a root of (16)
         roots = jax.vmap(theory.decay_roots)(params)
         clear &= ~np.any(np.abs(roots - RULE["eps"]) < 0.005, axis=1)
-    else:  # with decay of p alone s comes back, but from e^(-100) it takes too long
+    else:  # with decay of p alone s grows again, but from e^(-100) that takes too long
         clear &= ~fates[1] | (params.eta_s > 0) | (params.eta_p == 0)
     one = lambda i: jax.tree.map(lambda x: float(x[i]), params)
     cases = [case(one(i), (p[i], s[i]), 1.0, regime) for i in range(len(p))]
@@ -317,7 +323,7 @@ def test_who_collapses_is_who_dies_in_the_long_run(regime, node, script):
 
 
 def dead(regime, p, s, params):
-    """For rows of s."""
+    """Whether each start has collapsed at a late time. Each row of `s` has one s for each p."""
     params = jax.tree.map(lambda x: np.tile(x, len(s)), params)
     times = np.full(s.size, 2e4 if regime == "directpred" else 700.0)
     how = dict(rtol=1e-7, atol=1e-60 if regime == "ema" else 1e-9)
@@ -326,7 +332,7 @@ def dead(regime, p, s, params):
 
 
 def test_nothing_in_a_wide_range_breaks_it(node, script):
-    """Sliders at their ends, and beyond: all that is drawn is finite, and it ends."""
+    """With sliders at and beyond their ends, all curves are finite, and every solve ends."""
     rng = np.random.default_rng(3)
     cases = []
     for i in range(240):
@@ -373,7 +379,7 @@ def test_nothing_in_a_wide_range_breaks_it(node, script):
 
 
 def distances(points, curve):
-    """From each point to a polyline."""
+    """The distance from each point to a polyline."""
     start, way = curve[:-1], np.diff(curve, axis=0)
     offset = points[:, None] - start
     square = np.maximum(np.sum(way**2, axis=1), 1e-300)

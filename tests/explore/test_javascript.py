@@ -1,4 +1,4 @@
-"""JavaScript against JAX, on the same numbers."""
+"""Tests that translated functions give the same numbers in JavaScript as in JAX."""
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ CASES = 40
 
 
 def plain(x):
-    """A pytree as JavaScript holds it."""
+    """A pytree in the form that JavaScript gets: lists, dictionaries and numbers."""
     if isinstance(x, eqx.Module):
         return {name: plain(each) for name, each in vars(x).items()}
     if isinstance(x, dict):
@@ -42,7 +42,7 @@ def agree(found, wanted, rtol=1e-12):
 
 
 def settings(key, case):
-    """Ordinary ones, and those at which a case of its own begins."""
+    """Random parameters; some have values that are a special case of the equations."""
     keys = iter(jr.split(key, 6))
     value = lambda low, high: float(jr.uniform(next(keys), minval=low, maxval=high))
     params = dict(
@@ -67,7 +67,7 @@ def settings(key, case):
 
 
 def like(key, example, case):
-    """Random arguments in the form of `example`."""
+    """Random arguments with the structure of `example`."""
     if isinstance(example, Params):
         return settings(key, case)
     if isinstance(example, dict):
@@ -150,7 +150,7 @@ OPERATIONS = {
 
 
 def _rows(x):
-    """One with NaN, and one with a tie."""
+    """Two vectors: one has NaN for negative x, and one has two equal entries."""
     return jnp.stack([x, jnp.sqrt(x), 1 - x, 0 * x]), jnp.stack([x, 0.5 - x, x, 0.3 + 0 * x])
 
 

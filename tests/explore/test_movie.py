@@ -1,4 +1,4 @@
-"""A run on the page: the modes that its matrices have, and the settings it was given."""
+"""Tests of a run on the page: the modes of its matrices, and the parameters of its settings."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def run_of(folder, *flags):
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory):
-    """Isotropic data, a predictor twice as fast with one decay, and a target with an EMA."""
+    """A run with isotropic data, alpha_p = 2, eta_p = eta_s, and an EMA target."""
     folder = tmp_path_factory.mktemp("runs") / "linear"
     alpha = ("--alpha-p", 2, "--wd-p", 0.005)
     return run_of(folder, *alpha, "--symmetric", "--epochs", 1500)

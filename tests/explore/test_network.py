@@ -1,4 +1,4 @@
-"""The modes of one network under a cosine loss: the page's against lindyn's own."""
+"""Tests of the modes of one network with the cosine loss: the page's against lindyn's own."""
 
 import pathlib
 
@@ -31,7 +31,7 @@ def script(source):
 
 @pytest.fixture(scope="module")
 def together(node, script):
-    """`together((starts, params), ...)`: the fate of each network, and its trajectories."""
+    """`together((starts, params), ...)`: the fate and the trajectories of each network."""
 
     def run(*networks, time=20.0):
         how = dict(time=time, window=WINDOW)
@@ -45,7 +45,11 @@ def together(node, script):
 
 
 def networks(rng, count):
-    """One in three has decays, which change nothing here, and some modes that do not move."""
+    """Random networks.
+
+    Every third network has decays, which have no effect here, and some modes with s = 0, which
+    do not move.
+    """
     for i in range(count):
         modes = rng.integers(2, equations.WEIGHTS.size + 1)
         p, s = rng.uniform(-0.6, 1.5, modes), 10 ** rng.uniform(-2, 0.3, modes)
@@ -73,7 +77,10 @@ def test_the_cosine_is_what_its_flow_ascends(key):
 
 
 def padded(starts):
-    """p and s of as many modes as the page's functions take; those that stay put weigh 0."""
+    """p and s, padded with zeros to the number of modes that the page's functions take.
+
+    Modes that do not move also become zeros, so that they have no weight.
+    """
     kept = np.where(starts[:, 1:] > 0, starts, 0)
     return np.concatenate([kept, np.zeros((equations.WEIGHTS.size - len(kept), 2))]).T
 
@@ -102,7 +109,7 @@ def test_modes_of_a_network_are_solved_together(together):
 
 
 def test_those_live_that_survivors_says(together):
-    """And those that are solved for long."""
+    """The page, `cosine.survivors` and a long solve agree on the modes that survive."""
     several = list(networks(np.random.default_rng(1), 8))
     p, s = np.stack([padded(starts) for starts, _ in several], axis=1)
     rates = np.array([params.alpha_p for _, params in several])

@@ -1,4 +1,4 @@
-"""The page as a file: whole, the same each time, and its command's manners."""
+"""Tests of the page as one complete file with the same bytes each time, and of its command."""
 
 import html
 import json

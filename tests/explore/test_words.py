@@ -1,4 +1,7 @@
-"""What the page says, against what theory says; numbers to the digits that are told."""
+"""Tests of the sentences on the page against the theory, with numbers to the digits shown.
+
+One file, since all tests make states of the page with the same helper.
+"""
 
 import pathlib
 import re
@@ -73,7 +76,7 @@ def state(
 
 
 def three(x):
-    """As the page writes it."""
+    """x with three digits, as the page writes numbers."""
     text = f"{float(x):.3g}"
     if "e" in text:
         text = np.format_float_positional(float(text), trim="-")

@@ -1,4 +1,4 @@
-"""The figures: that they draw, say how, and that what they draw is true."""
+"""Tests of the figures: each is drawn, says how to redraw it, and shows correct data."""
 
 import functools
 import importlib
@@ -27,7 +27,7 @@ make = importlib.import_module("make")
 
 @functools.cache
 def computed(name):
-    """The script, its quick setting and the arrays of it."""
+    """The script, its quick setting, and the arrays that it computes for this setting."""
     script = importlib.import_module(name)
     return script, script.QUICK, script.compute(script.QUICK)
 
@@ -41,7 +41,7 @@ TRAINS = ("sgd", "levels")
 def test_a_script_draws_the_same_bytes_and_says_how(name, tmp_path, capsys, monkeypatch):
     script = importlib.import_module(name)
     assert script.main(["--quick", "--out", str(tmp_path / "first.png")]) == 0
-    found = computed(name)[2]  # by another call, for other tests too
+    found = computed(name)[2]  # computed a second time; other tests use it too
     monkeypatch.setattr(script, "compute", lambda setting: found)
     assert script.main(["--quick", "--out", str(tmp_path / "second.png")]) == 0
     assert "first.png" in capsys.readouterr().out
@@ -97,7 +97,7 @@ def test_fig04_rests_at_the_decay_roots():
         turns = np.flatnonzero(np.diff(np.sign(line.rate)))
         step = line.p[1] - line.p[0]
         found = line.p[turns]
-        if line.params.eta_s == 0:  # p = 0 is double there: dp/dt keeps its sign
+        if line.params.eta_s == 0:  # p = 0 is a double root, where dp/dt keeps its sign
             inside &= roots > 0
             turns = found = found[np.abs(found) > 2 * step]
         assert len(turns) >= inside.sum()
@@ -168,12 +168,12 @@ def test_fig10_half_of_the_balanced_starts_collapse():
     args = Params(alpha_p=setting.alpha_p, beta=setting.beta), data
     start = Modes(p=jnp.asarray(w), w=jnp.asarray(w), wa=jnp.asarray(wa))
     ends = ensemble.final(fields.mode_pair, start, args, 1e3, quick=True).y
-    assert np.all(np.abs(ends.w[w < 0]) < 0.01)  # as 1/t
+    assert np.all(np.abs(ends.w[w < 0]) < 0.01)  # they decay as 1/t
     assert np.allclose(ends.w[w > 0], setting.across / setting.same)
 
 
 def test_collapse_diverges_under_a_cosine_where_decay_overshoots():
-    """The map of quick networks, and those that were trained."""
+    """Checks the map of the quick setting, and the record of networks that were trained."""
     script, setting, drawn = computed("collapse")
     assert drawn["cosine"].agreement.differ == 0
     limit = 2 * (1 + setting.momentum)
@@ -182,7 +182,7 @@ def test_collapse_diverges_under_a_cosine_where_decay_overshoots():
         told, kind = each["told"], each["observed"]["kind"]
         if told["loss"] == "cosine":
             assert (kind == "diverges") == (told["lr"] * told["wd"] > limit)
-        elif told["wd"] >= 1 and told["lr"] <= 0.1:  # 2.6 times the critical decay and more
+        elif told["wd"] >= 1 and told["lr"] <= 0.1:  # at least 2.6 times the critical decay
             assert kind == "collapses"
     assert len(trained) == 96
 
@@ -208,7 +208,7 @@ def test_curriculum_keeps_K_positive_and_tau_1_does_not():
     assert found.ema.apart.max() == 1 < found.fixed.apart.max()
     goal = theory.decay_roots(Params(eta=setting.eta, sigma2=setting.sigma2))[1]
     assert np.allclose(found.fixed.p[:, -1], goal)
-    assert np.all(found.ema.p[:, -1] > 0.9 * goal)  # slower
+    assert np.all(found.ema.p[:, -1] > 0.9 * goal)  # with an EMA, p grows more slowly
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""The paper's tables: each cell has its arm, and runs are planned, done, resumed and shown."""
+"""Tests of the paper's tables: their cells, and the planning, running and printing of runs.
+
+One file, since all tests use the same flags and run folders.
+"""
 
 import dataclasses
 import fcntl
@@ -19,7 +22,7 @@ from lindyn import command
 from lindyn.train.config import Config
 
 
-try:  # now: it closes the handlers of logging that it meets, and with them what pytest reads
+try:  # imported here, since later it would close the handlers of logging that pytest reads
     import submitit
 except ImportError:
     submitit = None
@@ -50,7 +53,7 @@ TINY = dict(
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    """One cell and 40 steps a run; the flags of `run`."""
+    """The flags of `tables.py run` for one cell, with runs of 40 steps."""
     monkeypatch.setattr(plans, "budget", lambda name, epochs: TINY)
     table = published.Table("one", ("regular",), {"linear": ("t3",)})
     monkeypatch.setitem(published.TABLES, "t3", table)
@@ -86,7 +89,10 @@ sys.exit(command.run("train", Config, main, None, presets()))
 
 @pytest.fixture(params=("stand-in", pytest.param("real", marks=pytest.mark.slow)))
 def trainer(request, monkeypatch):
-    """lindyn.train, or what writes the same files and waits to be interrupted."""
+    """The trainer that the runs call: lindyn.train, or a stand-in.
+
+    The stand-in writes the same files, and waits to be interrupted.
+    """
     if request.param == "stand-in":
         monkeypatch.setattr(runner, "TRAINER", (sys.executable, "-c", STAND_IN))
 
@@ -165,7 +171,7 @@ def test_a_plan_says_how_long_and_writes_nothing(folder, capsys):
 
 
 def fabricate(options, arm, seed, found, *, steps=80, rate=500.0):
-    """The files of a run that are read, as if it had been done."""
+    """Writes those files of a finished run that the tables read, without training."""
     config = plans.wanted(arm, seed, options)
     config.out.mkdir(parents=True)
     plain = dataclasses.asdict(config) | dict(out=str(config.out))
@@ -189,7 +195,7 @@ def test_tables_are_printed_with_means_deviations_and_what_is_missing(tmp_path, 
         for seed, value in enumerate(values):
             found = dict(linear_best=value, linear_last=value - 0.01, knn=value / 2)
             fabricate(options, arm, seed, found)
-    fabricate(options, "t3", 1, dict(knn=0.3))  # without its last evaluation
+    fabricate(options, "t3", 1, dict(knn=0.3))  # its last evaluation is missing
     flags = ["--tables", "t3", "--data", "cifar10", "--budget", "small", "--out", str(tmp_path)]
     assert tables.main(["print", *flags, "--json"]) == 0
     (table,) = json.loads(capsys.readouterr().out)["tables"]
@@ -227,7 +233,7 @@ def test_the_theory_has_the_signs_of_table_4(capsys):
     assert "".join(each["sign"] for each in found) == "+-+--+++--"
     assert all(each["holds"] for each in found)
     growth = found[1]["found"]
-    assert growth[0] / growth[-1] == pytest.approx(1000)  # as 1/alpha_p
+    assert growth[0] / growth[-1] == pytest.approx(1000)  # growth is proportional to 1/alpha_p
     assert tables.main(["print", "--tables", "t4"]) == 0
     assert capsys.readouterr().out.count("✓") == 10 + 1
 
@@ -237,7 +243,7 @@ def test_a_time_is_estimated_from_what_runs_have_taken(tmp_path, capsys):
     found = dict(linear_best=0.5, linear_last=0.5, knn=0.5)
     steps = 8 * (1437 // 64)
     config = fabricate(options, "t3", 0, found, steps=steps, rate=128.0)
-    (config.out / "environment.json").unlink()  # of data with another checksum
+    (config.out / "environment.json").unlink()  # it has the checksum of other data
     flags = ["--tables", "t2", "--data", "digits", "--budget", "small", "--out", str(tmp_path)]
     assert tables.main(["plan", *flags]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -372,7 +378,7 @@ def test_a_run_is_submitted_and_goes_on_when_it_is_requeued(
     while not (folder / "metrics.jsonl").exists():
         time.sleep(0.01)
     worker = pathlib.Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text()
-    os.kill(int(worker), signal.SIGUSR2)  # what comes before a time limit
+    os.kill(int(worker), signal.SIGUSR2)  # the signal before a time limit
     job.result()
     assert "goes on from step" in folder.with_name("seed0.log").read_text()
     assert tables.main(["plan", *tiny, "--seeds", "1"]) == 0

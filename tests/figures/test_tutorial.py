@@ -1,4 +1,4 @@
-"""The tutorial: that it runs as a reader runs it, and that what is stored of it is clean."""
+"""Tests of the tutorial: it runs as a reader runs it, and its stored file is clean."""
 
 import json
 import os
@@ -19,7 +19,8 @@ FILE = pathlib.Path(__file__).parents[2] / "figures" / "tutorial.ipynb"
 NOTEBOOK = json.loads(FILE.read_text())
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 CHAPTERS = 12
-# A kernel without one: cells in order in one namespace, and the value of the last line shown.
+# Does what a Jupyter kernel does: it runs the cells in order in one namespace, and displays the
+# value of the last line of each cell.
 RUN = """
 import ast, json, pathlib, sys
 
@@ -63,7 +64,7 @@ def test_what_is_stored_is_clean():
     assert not re.search(r"/(tmp|work|home|root|usr)/|file:| at 0x", told)
     assert not {"error"} & {output["output_type"] for output in _outputs()}
     assert not any(output.get("name") == "stderr" for output in _outputs())
-    assert CODE[-1]["outputs"] == []  # the page is large
+    assert CODE[-1]["outputs"] == []  # the page is too large to be stored
     assert all(cell["execution_count"] is None for cell in CODE)
     assert not any(cell["metadata"] for cell in NOTEBOOK["cells"])
     names = [cell["id"] for cell in NOTEBOOK["cells"]]

@@ -1,4 +1,4 @@
-"""The phase command: its files, its numbers, and the same bytes each time."""
+"""Tests of the phase command: its files, its numbers, and the same bytes each time."""
 
 import json
 import os
@@ -83,8 +83,8 @@ def test_each_file_says_how_to_redraw_it(suffix, folder, capsys):
 @pytest.mark.parametrize(
     "asked",
     (
-        ["--preset", "fig4", "--tau", "0.9"],  # its note speaks of the preset
-        ["--preset", "ema", "--plane", "p-s", "--wd", "0.1"],  # back at a default
+        ["--preset", "fig4", "--tau", "0.9"],  # the note names the preset
+        ["--preset", "ema", "--plane", "p-s", "--wd", "0.1"],  # --plane back at its default
         ["--preset", "fig3", "--p-range", "None", "--wd", "0.2", "--no-flow"],
         ["--wd", "0.2", "--wd-s", "0.1", "--s-range", "0", "2", "--field"],
     ),
@@ -101,7 +101,7 @@ def test_the_command_in_the_file_draws_the_same_picture(asked, folder, capsys):
 
 @pytest.mark.parametrize("epoch", ("1000000000", None))
 def test_the_same_command_gives_the_same_bytes(epoch, folder):
-    """In processes of their own, with and without SOURCE_DATE_EPOCH."""
+    """Each call has its own process, with and without SOURCE_DATE_EPOCH."""
     formats = ("png", "svg", "pdf", "json")
     environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
     runs = []
@@ -156,7 +156,7 @@ def test_windows_of_the_users_choice(folder, capsys):
 def test_the_ema_plane_tells_which_starts_survive_from_tau_0(folder, capsys):
     (panel,) = report(capsys, "--plane", "p-tau", "--wd", "0.2")["panels"]
     assert {"p", "tau"} < set(panel["fixed_points"][0])
-    assert panel["fixed_points"][0]["tau"] == 2.0  # beta / (beta - eta)
+    assert panel["fixed_points"][0]["tau"] == 2.0  # tau = beta/(beta - eta)
 
 
 def test_the_plane_of_a_cosine_has_a_panel_for_each_number_of_modes(folder, capsys):
@@ -174,7 +174,7 @@ def test_the_plane_of_a_cosine_has_a_panel_for_each_number_of_modes(folder, caps
 
 
 def test_markers_differ_by_shape_for_every_class():
-    """So that greyscale and colour-blind readers can tell them apart."""
+    """Colour-blind readers, and readers of a greyscale print, can tell the classes apart."""
     looks = {(m["marker"], m.get("markerfacecolor")) for m in plot.MARKS.values()}
     assert len(looks) == len(plot.MARKS)
     assert set(plot.MARKS) | {"none"} == set(stability.KINDS)

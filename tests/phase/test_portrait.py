@@ -1,4 +1,4 @@
-"""Portraits against brute force: who collapses, and where the curves run."""
+"""Tests of phase portraits against long solves: the basins of collapse, and the curves."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def draw(plane, params, window, **how):
 
 @pytest.mark.parametrize("plane, changes, window", CASES.values(), ids=CASES)
 def test_the_shaded_share_is_what_collapses(plane, changes, window, key):
-    """2 000 random starts, each solved to its end: on which side of the edge does it lie?"""
+    """Solves 2 000 random starts to the end. The edge must separate those that collapse."""
     params = Params(**changes)
     drawn = draw(plane, params, window)
     field, state = portrait.STATES[plane]
@@ -78,7 +78,7 @@ def test_flow_lines_are_solutions_in_the_direction_of_time(plane, changes, windo
 
 @pytest.mark.parametrize("count", (2, 8))
 def test_under_a_cosine_the_shaded_modes_are_those_that_die(count, key):
-    """One mode and its rivals, all of them solved; with a decay, which changes no fate."""
+    """Solves one mode together with all its rivals, without weight decay."""
     params = Params(alpha_p=1.5, eta=0.0)
     window = cosine_portrait.window(count, params)
     drawn = cosine_portrait.portrait(count, params, window)
@@ -101,7 +101,7 @@ def test_under_a_cosine_the_shaded_modes_are_those_that_die(count, key):
 
 
 def test_the_separatrix_ends_at_the_saddle():
-    """Points on it, followed forward, come within a thousandth of the saddle."""
+    """Solutions from points on the separatrix come within a thousandth of the saddle."""
     params = Params(eta=0.1)
     drawn = draw("p-s", params, WIDE, rtol=1e-9)
     saddle = drawn.points[1]
@@ -126,11 +126,12 @@ def test_the_edge_on_the_parabola_divides_it_for_split_decay_too():
 
 @pytest.mark.parametrize("eta", (1e-4, 1e-8, 1e-12))
 def test_vanishing_decay_is_not_no_decay(eta):
-    """However weak, decay drags p from beyond p* back to where s recovers from e^(-1/eta).
+    """Any decay, however weak, brings p from above p* to below p*.
 
-    The losses on the way down from p' = sqrt(p^2 - alpha_p s) and the gains after p* are
-    integrals of 2 g/eta over p, and balance at p' = 2 p*: so the edge is
-    (p^2 - 4 p*^2)/alpha_p there, 0 before, and the parabola for p < 0.
+    There s recovers, from values of the order e^(-1/eta). The loss of log s on the way down
+    from p' = sqrt(p^2 - alpha_p s) to p*, and its gain below p*, are integrals of 2 g/eta over
+    p. They cancel at p' = 2 p*. So the edge is (p^2 - 4 p*^2)/alpha_p for p > 2 p*, it is 0 for
+    0 <= p <= 2 p*, and it is the parabola for p < 0.
     """
     params = Params(eta=eta, alpha_p=2.0, sigma2=0.25)
     p, s = draw("p-s", params, Window((-1.0, 3.0), (0.0, 5.0)), rtol=1e-8).basin.T
@@ -164,7 +165,7 @@ def test_a_flow_that_leaves_the_plane_is_cut_at_its_edge():
 
 
 def test_a_lone_bad_solve_is_counted_and_not_drawn(monkeypatch):
-    """A field with a hole: lines end there, and the others are drawn."""
+    """The field is NaN in a disc. Lines end at the disc, and the other lines are drawn."""
 
     def holed(t, y, params):
         rate = fields.modes_fixed_tau(t, y, params)
@@ -184,7 +185,7 @@ def test_nullclines_stop_at_poles():
     drawn = draw("p-s", Params(eta=0.05), WIDE)
     for curve in drawn.nullclines["p"]:
         assert np.all(np.abs(np.diff(curve[:, 1])) < WIDE.spans[1])
-    assert len(drawn.nullclines["s"]) == 3  # s = 0, p-*, p+*
+    assert len(drawn.nullclines["s"]) == 3  # s = 0, p = p-* and p = p+*
 
 
 def test_curves_of_constant_c_are_solutions_without_decay():

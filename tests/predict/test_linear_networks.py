@@ -1,4 +1,4 @@
-"""Linear networks on batches: their draws, and that settings do not mix."""
+"""Tests of linear networks on batches: the sampled batches, and that settings do not mix."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def setting(rate=0.1, optimiser: Any = SGD):
 @pytest.mark.parametrize("both", (True, False))
 @pytest.mark.parametrize("batch", (3, 40, 200))
 def test_batches_have_the_moments_of_normal_views(batch, both, cosine):
-    """Against as many batches of vectors: the mean of X and X + X', and their variances."""
+    """Mean and variance of X and of X + X' agree with those of as many batches of vectors."""
     sigma2, rng = 0.5, np.random.default_rng(1)
     shape = SHAPE._replace(both_directions=both, cosine=cosine)
     drawn = [
@@ -60,7 +60,7 @@ def test_batches_have_the_moments_of_normal_views(batch, both, cosine):
 
 @pytest.mark.parametrize("batch", (40, 500))
 def test_samples_of_a_batch_have_its_moments(batch):
-    """Those of a large batch are fewer, and have the Wishart moments of all of it."""
+    """Fewer samples stand for a large batch, with the Wishart moments of the whole batch."""
     rng = np.random.default_rng(2)
     data, views = linear_networks._batches(rng, SHAPE._replace(cosine=True), batch, 0.5)
     assert views is not None and len(views) == 2

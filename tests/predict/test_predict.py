@@ -1,4 +1,7 @@
-"""The predict command: what it says of a trainer's settings must come true."""
+"""Tests of the predict command: what it says of a trainer's settings must come true.
+
+One file, since all tests read the same JSON of the command.
+"""
 
 import dataclasses
 import json
@@ -19,7 +22,7 @@ from lindyn.train.config import Config as TrainConfig
 
 FIG5 = "--lr 0.01 --momentum 0 --decay decoupled --loss l2 --no-both-directions --ema 0.996"
 L2 = "--loss l2 --no-both-directions --momentum 0 --lr 0.01"
-PLAIN = "--loss l2 --no-both-directions"  # (1) itself
+PLAIN = "--loss l2 --no-both-directions"  # the loss (1) itself
 KINDS = (
     *("collapses", "does not collapse", "depends on the start"),
     *("loses modes", "diverges", "is ruled by noise"),
@@ -32,7 +35,7 @@ def slow(*values):
 
 @pytest.fixture
 def said(capsys):
-    """What the command says as JSON."""
+    """`said(argv, code)`: the JSON that the command prints with these flags."""
 
     def said(argv, code=0):
         assert predict.main(["--json", "--steps", "400", *shlex.split(argv)]) == code
@@ -53,11 +56,11 @@ def test_the_papers_figure_5_is_beta_04_and_eta_004(said):
     assert np.isclose(effective["beta"], 0.4) and np.isclose(effective["eta_p"], 0.04)
     assert effective["eta_p"] == effective["eta_s"] and effective["alpha_p"] == 1
     per_step = said(f"{FIG5} --wd 0.0004")["eta_if_the_decay_is"]
-    assert np.isclose(per_step["wd_a_step"], 0.04)  # the paper's 0.0004 a step
+    assert np.isclose(per_step["wd_a_step"], 0.04)  # the paper's decay of 0.0004 per step
 
 
 def test_a_cosine_in_both_directions_is_four_times_as_fast(said):
-    effective = said("")["effective"]  # 2 directions times 2
+    effective = said("")["effective"]  # 2 directions, times 2 for the cosine
     assert np.isclose(effective["kappa"], 4) and np.isclose(effective["step"], 1.2)
     assert np.isclose(effective["eta_s"], 1e-4) and np.isclose(effective["beta"], 0.004 / 1.2)
 
@@ -76,7 +79,7 @@ def test_momentum_is_a_larger_learning_rate_but_for_decoupled_decay(said):
 @pytest.mark.parametrize("decay", ("coupled", "decoupled"))
 @pytest.mark.parametrize("predictor_lr", (slow(1e-4), 3e-4))
 def test_sgd_of_a_mode_follows_the_flow(decay, predictor_lr, said):
-    """As optimisers do it: the learning rate multiplies the gradient and the decay."""
+    """The steps are those of an optimiser: the learning rate multiplies gradient and decay."""
     lr, momentum, wd, sigma2, ema, steps = 1e-4, 0.9, 0.5, 0.3, 0.9995, 4000
     argv = f"--lr {lr} --predictor-lr {predictor_lr} --wd {wd} --decay {decay} --ema {ema}"
     found = said(f"{argv} --loss l2 --no-both-directions --sigma2 {sigma2}")
@@ -96,7 +99,7 @@ def test_sgd_of_a_mode_follows_the_flow(decay, predictor_lr, said):
 
 
 def ends(found, p, s, t1=2000.0):
-    """s of modes at t1, by the reference solver."""
+    """s of modes at the time t1, by the reference solver."""
     params, tau = params_of(found), found["box"]["tau"]
     ts = jnp.array([0.0, t1])
     if np.isinf(params.beta):
@@ -178,7 +181,7 @@ def test_without_a_stop_gradient_w_falls_at_the_rate(said, key):
     norms = jnp.linalg.norm(ys.W, axis=(1, 2))
     assert np.all(norms <= norms[0] * np.exp(-rate * ts) * (1 + 1e-6))
     slope = fields.no_stop_gradient(0.0, Online(W=W, Wp=jnp.eye(3) / 1.5), args).W
-    assert np.allclose(slope, -rate * W)  # the bound is met at Wp = I/a
+    assert np.allclose(slope, -rate * W)  # equality holds at Wp = I/a
 
 
 @pytest.mark.parametrize("target", ("--target none", "--ema 0.99"))
@@ -276,7 +279,7 @@ def test_json_has_one_object_with_these_keys(said):
         *("--predictor directcopy --eps 3", slow("--optimiser lars --lr 1 --momentum 0.5")),
         slow("--optimiser adam --lr 0.01 --decay decoupled --predictor optimal"),
         slow("--loss l2 --lr 5 --nesterov"),
-        "--optimiser adam --lr 1 --decay decoupled --wd 3",  # no rate is named
+        "--optimiser adam --lr 1 --decay decoupled --wd 3",  # no learning rate is named
     ),
 )
 def test_people_get_a_verdict_a_table_and_what_is_assumed(argv, capsys):
@@ -289,7 +292,7 @@ def test_people_get_a_verdict_a_table_and_what_is_assumed(argv, capsys):
 def test_a_collapse_can_be_the_exit_code(said):
     said(f"{PLAIN} --wd 1 --ema 0.9 --fail-on-collapse", code=1)
     said("--fail-on-collapse", code=0)
-    said("--lr 5 --wd 1 --fail-on-collapse", code=1)  # it diverges
+    said("--lr 5 --wd 1 --fail-on-collapse", code=1)  # it diverges, which counts too
 
 
 def recorded(folder, broken=None, **changes):

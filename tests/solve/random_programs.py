@@ -1,9 +1,10 @@
-"""Random fields, solved in a process of their own, since an abort of XLA cannot be caught.
+"""Random fields. They are solved in a separate process, since an abort of XLA cannot be caught.
 
     python tests/solve/random_programs.py 0 400 --marks
 
-Solves the programs 0 to 399, with the marks of `lindyn.xla` or without, and prints two lines
-of JSON for each: its number and text before it is solved, and what came of it after.
+Solves the programs 0 to 399, with the marks of `lindyn.solve.xla_marks`. Without --marks, no
+marks are set. For each program it prints two lines of JSON: the number and the text of the
+program before the solve, and the number and the results after the solve.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from lindyn.solve import ensemble, taylor_rules, xla_marks
 SOLVES = 5
 RTOL = 1e-3
 
-# Operations on values whose shapes agree, which keep numbers small and smooth.
+# Operations on values of equal shapes. Their results stay small and smooth.
 UNARY = {
     "-x": lambda x: -x,
     "square": lambda x: jnp.square(jnp.tanh(x)),
@@ -68,7 +69,7 @@ BINARY = {
     "not": lambda x, y: jnp.where(~(x < y), x, -0.2),
     "power": lambda x, y: jnp.where(x > y, jnp.where(x > y, x - y, 1.0) ** 0.5, 0) + 0.1,
 }
-# Operations that change shapes: what they take, and what they give.
+# Operations on a vector that change shapes: the result is a vector, or a number.
 VECTOR = {
     "rev": lambda v: v[::-1],
     "concatenate": lambda v: jnp.concatenate([v[1:], v[:1]]),
@@ -88,16 +89,16 @@ LENGTH = 3
 
 
 class Program:
-    """A field of a few numbers, or of a vector too, as a list of instructions."""
+    """A field of numbers, at times with a vector or a matrix, as a list of instructions."""
 
     def __init__(self, number: int):
         draw = random.Random(number)
-        self.numbers = draw.choice((1, 1, 2, 3))  # in the state
+        self.numbers = draw.choice((1, 1, 2, 3))  # how many numbers the state has
         self.vector = draw.random() < 0.3
         self.matrix = not self.vector and draw.random() < 0.1
         self.saved, self.event = draw.random() < 0.1, draw.random() < 0.3
-        self.quick = draw.random() < 0.85  # compiles in less time
-        # Of three arguments the first is shared, the second is not, the third may be either.
+        self.quick = draw.random() < 0.85  # an option to compile faster
+        # All solves share the first argument, and at random the third, but not the second.
         self.shared = (True, False, draw.random() < 0.5)
         self.code, kinds = [], ["n"] * (1 + self.numbers + 3) + ["v"] * self.vector
         for _ in range(draw.randint(2, 8)):
@@ -120,7 +121,7 @@ class Program:
                 return "n", draw.choice(list(TO_NUMBER)), (v,)
             if way == 2:
                 return "v", draw.choice(list(UNARY)), (v,)
-            other = draw.choice(of("v") + of("n"))  # a number is broadcast
+            other = draw.choice(of("v") + of("n"))  # a number is broadcast to a vector
             return "v", draw.choice(list(BINARY)), (v, other)
         x = draw.choice(of("n"))
         if draw.random() < 0.5:
@@ -151,7 +152,7 @@ class Program:
         return jnp.where(y[0] > 0.6, 2, jnp.where(y[0] < -0.6, 1, 0))
 
     def solve(self):
-        """Leaves of the end states, or of saved ones, and the labels and times of events."""
+        """The end states or saved states, and the times and labels of the ends, as lists."""
         uniform = lambda *shape: self.start.uniform(-1, 1, (SOLVES, *shape))
         y0 = tuple(uniform() for _ in range(self.numbers))
         y0 += (uniform(LENGTH),) * self.vector + (0.3 * uniform(2, 2),) * self.matrix
@@ -165,7 +166,7 @@ class Program:
         return [np.asarray(x).tolist() for x in (*jax.tree.leaves(ends.y), ends.t, ends.label)]
 
     def operations(self) -> set[str]:
-        """Names of the primitives in it."""
+        """The names of the primitives in the field."""
         one = lambda *shape: jax.ShapeDtypeStruct(shape, float)
         y = (one(),) * self.numbers
         y += (one(LENGTH),) * self.vector + (one(2, 2),) * self.matrix

@@ -1,4 +1,7 @@
-"""Many solves at once against one at a time, closed forms, and lanes that fail."""
+"""Tests of ensembles against single solves and closed forms, and of solves that fail.
+
+One file, since all tests are of the same two functions, `states` and `final`.
+"""
 
 import functools
 import re
@@ -55,7 +58,7 @@ def test_parameters_may_differ_from_solve_to_solve():
 
 
 def matrices(key, name):
-    """A field of matrices, its state and its arguments, for three solves."""
+    """The initial conditions and the arguments of a field of matrices, for three solves."""
     keys = jr.split(key, 3)
     W, Wp, Wa = (0.5 * jr.normal(k, (3, 4, 4)) for k in keys)
     F, symmetric = W @ W.swapaxes(1, 2), (Wp + Wp.swapaxes(1, 2)) / 2
@@ -100,7 +103,7 @@ def _one(tree, i):
 
 
 def test_large_matrices_and_arrays_that_all_solves_share(key):
-    """Products too long to be written out; X belongs to the field, not to its solves."""
+    """The products are too large to be unrolled. The field holds X, so all solves share it."""
     n = 20
     W, Wp, Wa = (jr.normal(k, (2, n, n)) / n**0.5 for k in jr.split(key, 3))
     field = Partial(_with_data, Data(X=jnp.eye(n), X_aug=0.3 * jnp.eye(n)))
@@ -124,7 +127,7 @@ def test_fields_without_a_series_are_solved_too():
 
 
 def test_each_error_follows_its_tolerance(key):
-    """A tenth of the tolerance, a tenth of the error, within the noise of its steps."""
+    """A tenth of the tolerance gives a tenth of the error, up to the noise of step sizes."""
     p = jr.uniform(key, (200,), minval=-0.5, maxval=1.2)
     run = lambda rtol: ensemble.final(
         fields.modes, Modes.of(p=p, s=0.3, tau=0.2), PARAMS, 30.0, rtol=rtol, atol=rtol
@@ -162,7 +165,7 @@ def test_each_solve_has_its_own_end_and_time_may_run_backward():
 
 @pytest.mark.parametrize("field", (lambda t, y, k: -k * y, lambda t, y, k: -k * jnp.abs(y)))
 def test_an_event_is_found_at_its_time(field):
-    """y = exp(-k t) falls below 1/10 at ln(10) / k; by series, and by Runge-Kutta."""
+    """y = exp(-k t) falls below 1/10 at ln(10)/k. Tests Taylor series and Runge-Kutta."""
     rates = np.array([0.01, 0.3, 2.0])
     ends = ensemble.final(field, np.ones(3), rates, 10.0, event=lambda t, y, k: y < 0.1)
     assert ends.status.tolist() == [ensemble.REACHED, ensemble.EVENT, ensemble.EVENT]
@@ -227,7 +230,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_fields(name):
-    """Whatever the operations, no crash of the compiler, and the right end at t = 1."""
+    """The compiler does not crash on unusual operations, and the state at t = 1 is right."""
     field, y0, expected = ODD[name]
     ends = ensemble.final(field, y0, None, 1.0)
     for x, y in zip(jax.tree.leaves(ends.y), jax.tree.leaves(expected), strict=True):
@@ -235,14 +238,17 @@ def test_odd_fields(name):
 
 
 def test_a_series_that_begins_with_zeros_is_not_trusted():
-    """dy/dt = t^20 from 0: every coefficient that is looked at vanishes, and y does not."""
+    """For dy/dt = t^20 and y(0) = 0, all computed coefficients vanish, but y does not."""
     ends = ensemble.final(lambda t, y, args: t**20 + 0 * y, np.zeros(2), None, 2.0)
     assert np.all(ends.rejected > 0)
     assert np.allclose(ends.y, 2**21 / 21, rtol=1e-7)
 
 
 def test_results_do_not_depend_on_company(monkeypatch, key):
-    """Bitwise the same: alone, in small chunks, and on one device or two."""
+    """Bitwise the same results, however the problems are divided.
+
+    The test solves a part of them alone, then in small chunks, then on one device of two.
+    """
     p = jr.uniform(key, (700,), minval=-1.0, maxval=1.0)
     run = lambda p: ensemble.final(fields.modes, Modes.of(p=p, s=0.2, tau=0.5), PARAMS, 40.0)
     whole, some = run(p), run(p[333:340])
@@ -313,7 +319,7 @@ print(ends.y.p.tobytes().hex() + ends.steps.tobytes().hex())
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the next ensemble asks of its program: the plan, and the arguments."""
+    """A list of the plans and arguments with which ensembles call their programs."""
     found, real = [], scheduler.compiled
 
     def spy(plan):
@@ -330,7 +336,7 @@ def asked(monkeypatch):
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
 @pytest.mark.parametrize("dtype, rtol, apart", ((float, 1e-8, 1e-11), (np.float32, 1e-5, 1e-4)))
 def test_the_gpu_kernel_gives_what_the_loop_gives(asked, dtype, rtol, apart):
-    """In Pallas' interpreter; and it lowers for CUDA."""
+    """The kernel runs in Pallas' interpreter, and it can be lowered for CUDA."""
     p = np.linspace(-0.9, 1.1, 64).astype(dtype)
     y0 = Modes(p=p, w=np.full_like(p, 0.4), wa=np.full_like(p, 0.1))
     event = lambda t, y, params: y.w < 0.01
@@ -361,7 +367,7 @@ A_GPU = AbstractMesh(
 
 @pytest.mark.parametrize("dtype", (np.float32, float))
 def test_the_loop_of_accelerators(asked, dtype):
-    """It gives what the processor's gives, and lowers for GPUs and TPUs."""
+    """This loop gives the same results as the CPU's, and can be lowered for GPUs and TPUs."""
     p = np.linspace(-0.9, 1.1, 40, dtype=dtype)
     y0 = Modes(p=p, w=np.full_like(p, 0.4), wa=np.full_like(p, 0.1))
     usual = ensemble.final(fields.modes, y0, PARAMS, 20.0, rtol=1e-5, **QUICK)
@@ -407,7 +413,7 @@ def test_what_a_kernel_cannot_do_is_told(asked, solve, reason):
     with pytest.warns(UserWarning, match=f"one kernel of the GPU, and is slower: .*{reason}"):
         assert not scheduler._has_kernel(setting)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # it is told once
+        warnings.simplefilter("error")  # the warning is given once
         assert not scheduler._has_kernel(setting)
 
 
@@ -443,7 +449,7 @@ def test_a_few_solves_run_on_the_processor_of_a_machine_with_a_gpu(monkeypatch):
 
 
 def test_products_of_matrices_are_not_rounded_for_speed(asked, key):
-    """A GPU and a TPU would, in float32: each product asks for the highest precision."""
+    """GPUs and TPUs would round in float32, so each product requests the highest precision."""
     n = 20
     W, Wp, Wa = (jr.normal(k, (2, n, n), jnp.float32) / n**0.5 for k in jr.split(key, 3))
     eye = jnp.eye(n, dtype=jnp.float32)

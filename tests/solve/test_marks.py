@@ -1,4 +1,4 @@
-"""Programs that carry marks for XLA's CPU compiler give what they give without."""
+"""Tests that marks for XLA's CPU compiler do not change the results of programs."""
 
 import json
 import pathlib
@@ -26,7 +26,10 @@ def start(first, end, *flags):
 
 
 def results(process, end):
-    """What the programs gave, by number. Fails with the program that ended the process."""
+    """The results of a process, by the number of the program.
+
+    If a program has aborted the process, the test fails and names this program.
+    """
     printed, errors = process.communicate()
     lines = [json.loads(line) for line in printed.splitlines()]
     found = {number: result for number, result in lines if isinstance(result, list)}
@@ -36,7 +39,7 @@ def results(process, end):
 
 
 def compare(first, end):
-    """The same programs with and without marks, in two processes side by side."""
+    """Compares the same programs with and without marks, in two processes at the same time."""
     processes = start(first, end, "--marks"), start(first, end)
     marked, plain = (results(process, end) for process in processes)
     for number, result in plain.items():
@@ -49,19 +52,22 @@ def compare(first, end):
     not xla_marks.marked, reason=f"jaxlib {xla_marks.RELEASE}: no marks are set"
 )
 def test_marks_change_nothing():
-    """XLA takes a second or two for each program, with marks and without."""
+    """XLA compiles each program for a second or two, with marks and without."""
     compare(0, FEW)
 
 
 @pytest.mark.slow
 def test_marks_change_nothing_in_many_programs():
-    """Also on a release that is not in `xla.PROVEN`: where it passes, it belongs there."""
+    """Also runs on a release of jaxlib that is not in `xla_marks.PROVEN`.
+
+    Add a release on which this test passes to `xla_marks.PROVEN`.
+    """
     compare(FEW, MANY)
 
 
 def test_random_programs_have_every_operation():
     drawn = set().union(*(Program(number).operations() for number in range(MANY)))
-    # Operations of newer JAX that jax.numpy does not use yet.
+    # Newer releases of JAX have these operations, but jax.numpy does not use them yet.
     assert taylor_rules.ELEMENTWISE - drawn <= {"expand_dims", "stack", "unstack"}
     assert any(Program(number).vector for number in range(FEW))
 

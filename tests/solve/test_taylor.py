@@ -1,4 +1,4 @@
-"""Taylor coefficients against derivatives that JAX takes, and against closed forms."""
+"""Tests of Taylor coefficients against derivatives by JAX, and against closed forms."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ ORDER = 5
 
 
 def series(field, y, args=None, t: Any = 0.0, order=ORDER, **how):
-    """Of one solve, through a program for one lane."""
+    """The Taylor coefficients of one solve, from a program that runs with one lane."""
     y, args, t = jax.tree.map(jnp.asarray, (y, args, t))
     spec = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
     program = Program(field, spec(t), jax.tree.map(spec, y), jax.tree.map(spec, args))
@@ -30,7 +30,7 @@ def series(field, y, args=None, t: Any = 0.0, order=ORDER, **how):
 
 
 def derivatives(field, y, args=None, t: Any = 0.0, order=ORDER):
-    """y, dy/dt, d2y/dt2, ... / k!: by the total derivative d/dt + f d/dy, repeated."""
+    """d^k y/dt^k/k! for k = 0, 1, ..., by repeating the total derivative d/dt + f d/dy."""
     rates, found = (lambda t, y: y), [y]
     for k in range(1, order + 1):
         rates = _total(field, args, rates)
@@ -99,7 +99,7 @@ def test_fields_of_matrices(key):
 
 
 def test_closed_forms():
-    """tan t for 1 + y^2, and 1 / (1 - t) for y^2: all coefficients 1."""
+    """1 + y^2 has the solution tan t, and y^2 has 1/(1 - t), whose coefficients are all 1."""
     tangent = series(lambda t, y, args: 1 + y**2, 0.0)
     assert np.allclose(tangent, [0, 1, 0, 1 / 3, 0, 2 / 15], atol=1e-15)
     assert np.allclose(series(lambda t, y, args: y * y, 1.0, order=30), 1.0, atol=1e-13)
@@ -111,7 +111,7 @@ def test_keeping_values_changes_nothing():
     y, params = Modes.of(p=0.3, s=0.2, tau=0.4), Params(eta=0.1, sigma2=0.5)
     plain = series(fields.modes, y, params)
     assert_same(series(fields.modes, y, params, keep=keep), plain, rtol=0)
-    # The state and the residual, which products use: four a coefficient, no more.
+    # Products use the state and the residual: four values for each coefficient, and no more.
     assert len(kept) == 4 * ORDER
 
 

@@ -1,4 +1,4 @@
-"""The reference solver, against scipy, invariants, and the ways in which it can fail."""
+"""Tests of the reference solver against scipy and invariants, and of its errors."""
 
 import equinox as eqx
 import jax
@@ -20,7 +20,7 @@ TIMES = jnp.linspace(0.0, 50.0, 6)
 
 
 def scipy_solution(field, y0, args, ts):
-    """DOP853 at rtol 1e-13, on the same field."""
+    """The solution by scipy's DOP853 at rtol 1e-13, with the same field."""
     flat, unravel = ravel_pytree(y0)
     rate = jax.jit(lambda t, y: ravel_pytree(field(t, unravel(y), args))[0])
     run = solve_ivp(
@@ -36,7 +36,7 @@ def scipy_solution(field, y0, args, ts):
 
 
 def relative(measured, expected):
-    """Largest over leaves and times: the error of a matrix, or of a vector, in its norm."""
+    """The largest relative error over leaves and times, in the norm of the matrix or vector."""
 
     def gap(x, y):
         axes = tuple(range(1, x.ndim))
@@ -109,13 +109,13 @@ def test_the_invariance_holds_over_twelve_decades_of_s(rtol, eta):
 
 
 def test_tau_may_start_at_zero_and_diverge_on_the_way():
-    """From p < 0 the encoder's weight passes through zero, where s touches 0."""
+    """From p < 0, the encoder's weight w passes through zero. There s = 0, and tau diverges."""
     y0 = Modes.of(p=-1.0, s=0.3, tau=0.0)
     ts = jnp.linspace(0.0, 50.0, 501)
     ys = solve.trajectory(fields.modes, y0, PARAMS, ts, rtol=1e-10)
     assert jnp.any(ys.w < 0) and jnp.any(ys.w > 0)
     expected = scipy_solution(fields.modes, y0, PARAMS, ts)
-    size = jnp.sqrt(expected.p**2 + expected.w**2 + expected.wa**2)  # w crosses zero
+    size = jnp.sqrt(expected.p**2 + expected.w**2 + expected.wa**2)  # since w crosses zero
     for x, y in zip(jax.tree.leaves(ys), jax.tree.leaves(expected), strict=True):
         assert jnp.max(jnp.abs(x - y) / size) < 1e-8
 
@@ -247,7 +247,10 @@ def test_bad_input_is_refused(change, message):
 
 
 def test_the_loss_descends_along_the_flow(key):
-    """Gradient flow with the target held still: a Lyapunov function, whatever the start."""
+    """With a fixed target and no decay the loss is a Lyapunov function.
+
+    The flow is then a gradient flow, so the loss decreases from any start.
+    """
     problem = eqx.tree_at(
         lambda problem: (problem.params.beta, problem.params.eta_p, problem.params.eta_s),
         random_problems.draw(key, 4),

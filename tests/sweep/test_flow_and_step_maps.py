@@ -1,4 +1,7 @@
-"""Maps against closed forms, other solvers and brute force."""
+"""Tests of the maps of flows and of steps against closed forms, other solvers and brute force.
+
+One file, since all tests specify and compute maps with the same helpers.
+"""
 
 import dataclasses
 
@@ -88,7 +91,7 @@ def test_without_decay_the_fate_of_every_start_in_the_plane():
     (
         (1 + 1e-6, flow_maps.COLLAPSES),
         (1 - 1e-6, flow_maps.SURVIVES),
-        (1.0, flow_maps.UNDECIDED),  # the saddle-node itself
+        (1.0, flow_maps.UNDECIDED),  # exactly at the saddle-node
     ),
 )
 def test_slow_passages_are_waited_for(share, fate):
@@ -100,7 +103,7 @@ def test_slow_passages_are_waited_for(share, fate):
 
 
 def test_s_falls_below_any_float_and_comes_back():
-    """From p0 > p* with little decay, log s falls to -1200 before p is back below p*."""
+    """From p0 > p* with little decay, log s falls to -1200 before p falls below p*."""
     setting = ask("collapse", Axis("wd", 2e-4, 4e-4, 2), Axis("p0", 1.2, 1.4, 2))
     params, start = (
         Params(eta=np.full(2, 4e-4)),
@@ -145,7 +148,7 @@ def test_fates_are_those_of_much_longer_solves(decay, moving, key):
     else:
         start = Plane(p=p, s=np.log(s))
     fates = flow_maps.fates_of(setting, params, start)
-    assert np.mean(fates >= flow_maps.UNDECIDED) < 2e-3  # on an edge, and none elsewhere
+    assert np.mean(fates >= flow_maps.UNDECIDED) < 2e-3  # undecided only on an edge
     atol = flow_maps.LEAST[moving]
     ends = ensemble.final(flow, start, (params, None), 2e3, atol=atol, max_steps=10**6)
     y = ends.y
@@ -154,11 +157,11 @@ def test_fates_are_those_of_much_longer_solves(decay, moving, key):
     gone, there = told & (size < 1e-8), told & (size > 0.05 / params.alpha_p)
     assert np.mean(gone | there) > 0.8
     if decay == "eta_p":
-        assert (fates != flow_maps.COLLAPSES).all()  # s only falls for a while
+        assert (fates != flow_maps.COLLAPSES).all()  # s falls only for a while
     else:
         assert (fates[gone] != flow_maps.SURVIVES).all()
     if decay == "eta_s":
-        assert (fates == flow_maps.COLLAPSES).all()  # p cannot stay at p*
+        assert (fates == flow_maps.COLLAPSES).all()  # p cannot rest at p*
     else:
         assert (fates[there] != flow_maps.COLLAPSES).all()
 
@@ -184,7 +187,7 @@ def test_shares_of_basins_are_those_of_one_by_one_solves():
         params = setting.place(np.array(i), np.array(j)).params
         goal = params.tau / (1 + params.sigma2)
         p, s = (-1 + 3 * unit[0]) * goal, 2 * unit[1] * goal**2 / params.alpha_p
-        ts, least = jnp.array([0.0, 2000.0]), 1e-200  # to which s falls, and comes back
+        ts, least = jnp.array([0.0, 2000.0]), 1e-200  # s falls this low and grows again
         ends = trajectory(fields.modes_fixed_tau, Plane(p=p, s=s), params, ts, atol=least)
         share = np.mean(np.asarray(ends.s[1]) < 1e-6)
         assert values["value"][j, i] == share and 0 < share < 1
@@ -256,7 +259,7 @@ def test_the_least_margin_is_the_least_of_a_dense_solution():
 
 
 def test_a_small_commutator_changes_by_that_factor():
-    """Of the matrices themselves, with two eigenvalues that nearly agree."""
+    """Solves the matrices themselves, with two eigenvalues that are nearly equal."""
     setting = ask("alignment", Axis("wd", 0.01, 0.1, 3), Axis("p0", 0.1, 0.5, 2), time=8.0)
     found = solved(setting)["value"]
     tilt, apart = 1e-4 * jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.diag(jnp.array([1.0, 1.001]))
@@ -299,7 +302,10 @@ def ask_steps(quantity, x, y, *, fixed=None, trainer=None, **more):
 @pytest.mark.parametrize("ema", (None, 0.99))
 @pytest.mark.parametrize("momentum", (0.0, 0.9))
 def test_fates_of_steps_are_those_of_many_more(momentum, ema):
-    """Ten times as many, one mode at a time: at rest, in motion, dead or run away."""
+    """Compares with ten times as many steps, for one mode at a time.
+
+    In the end a mode is at rest, still moves, has collapsed or has diverged.
+    """
     fixed = {"momentum": momentum} | ({} if ema is None else {"ema": ema, "tau": 1.0})
     moving = ema is not None
     asked = ask_steps(
@@ -337,7 +343,7 @@ def test_below_the_stable_rate_steps_collapse_as_the_flow_does(trainer):
 
 
 def test_a_cosine_diverges_where_decay_overshoots():
-    """Networks, over rate and decay: the line lr wd = 2 (1 + m)."""
+    """A map of networks over learning rate and decay. The boundary is lr wd = 2 (1 + m)."""
     asked = ask_steps(
         "rank",
         Axis("lr", 0.1, 10.0, 9, log=True),
@@ -382,10 +388,11 @@ def test_a_wrong_closed_form_is_far_from_the_map(monkeypatch):
     "asked",
     (
         ask("collapse", Axis("wd-p", 0.0, 0.3, 9), TAU),  # split decay
-        ask("collapse", WD, TAU, fixed={"s0": 0.5}),  # off the parabola
+        ask("collapse", WD, TAU, fixed={"s0": 0.5}),  # starts off the parabola
         ask("collapse", WD, TAU, moving=True),
-        ask("basin", WD, TAU, starts=99, s_range=(1.0, 2.0)),  # where the last goal is not
-        ask("basin", WD, TAU, starts=3),  # they may all collapse by chance
+        # The starts do not surround the goal at the critical decay.
+        ask("basin", WD, TAU, starts=99, s_range=(1.0, 2.0)),
+        ask("basin", WD, TAU, starts=3),  # all three may collapse by chance
         ask("alignment", WD, TAU),
     ),
     ids=range(6),

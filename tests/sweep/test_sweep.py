@@ -1,4 +1,4 @@
-"""The sweep command: its files, its numbers, and what is left of one that was killed."""
+"""Tests of the sweep command: its files, its numbers, and how a killed sweep continues."""
 
 import json
 import pathlib
@@ -84,11 +84,11 @@ def test_a_log_axis(folder, capsys):
     found = report(capsys, *argv)
     x = read(folder / "lindyn-out/sweep.npz")["x"]
     assert np.allclose(x[1:] / x[:-1], 1000 ** (1 / 30), rtol=1e-12)
-    assert found["closed_form"]["distance_along_x"] <= 0.05 + 1e-12  # half of a tenth decade
+    assert found["closed_form"]["distance_along_x"] <= 0.05 + 1e-12  # half a cell, in decades
 
 
 def test_what_is_not_decided_is_told_and_drawn(folder, capsys):
-    """A cell exactly at the critical decay rests at the saddle-node."""
+    """Exactly at the critical decay a mode rests at the saddle-node: it is undecided."""
     argv = ("--x", "wd", "0", "0.5", "9", "--y", "alpha-p", "1", "2", "3")
     found = report(capsys, *argv)
     assert found["undecided"] == 3 and found["failed"] == 0
@@ -226,7 +226,7 @@ def test_an_interrupt_keeps_what_was_done(folder, capsys, monkeypatch):
     monkeypatch.setattr(
         flow_maps, "compute", lambda *args: calls.append(len(args[1])) or right(*args)
     )
-    run("--chunk", "100", "--alpha-p", "2")  # another map: it finds no chunks
+    run("--chunk", "100", "--alpha-p", "2")  # another map, which has no chunks
     assert calls == [96] * 5 and len(left_of_chunks(folder)) == 2
     calls.clear()
     run("--chunk", "100")

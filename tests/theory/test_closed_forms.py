@@ -1,4 +1,4 @@
-"""Closed forms against the fields that they are said to solve."""
+"""Tests of closed forms against the fields that they describe."""
 
 import dataclasses
 from typing import Any
@@ -50,7 +50,7 @@ def test_classes_of_the_fixed_points(decays, kinds):
 
 @pytest.mark.parametrize("eta", (1e-12, 1e-6, 0.05, 0.15))
 def test_roots_keep_their_digits(eta):
-    """Against a root finder, on each side of the maximum of p (tau - a p)."""
+    """Compares with a root finder on each side of the maximum of p (tau - a p)."""
     params, a = with_decay(eta), 1.3
     low, high = theory.decay_roots(params)
     balance = lambda p: p * (0.9 - a * p) - eta
@@ -80,7 +80,7 @@ def test_fixed_points_have_the_jacobian_of_finite_differences(field):
 
 
 def test_modes_have_the_invariants_eigenvalue():
-    """One eigenvalue off the parabola is -2 eta, whatever the rest."""
+    """At p-* and p+*, the direction off the parabola always has the eigenvalue -2 eta."""
     for field in (fields.modes_fixed_tau, fields.modes):
         values = theory.fixed_points(PARAMS, field).eigenvalues[1:]
         assert jnp.all(jnp.min(jnp.abs(values + 0.1), axis=1) < 1e-13)
@@ -120,13 +120,16 @@ def test_time_on_the_parabola_is_the_integral(eta, p0, p):
     params = with_decay(eta)
     rate = lambda u: u * (u * (0.9 - 1.3 * u) - eta)
     if rate(p0) * rate(p) <= 0:
-        return  # a fixed point lies between
+        return  # a fixed point lies between p0 and p
     expected, _ = quad(lambda u: 1 / rate(u), p0, p, epsrel=1e-13, epsabs=0)
     assert np.isclose(theory.time_on_parabola(p0, p, params), expected, rtol=1e-9)
 
 
 def test_the_edge_without_decay_is_the_closed_form_of_the_paper_reading():
-    """c > 0 never; c <= 0 from p < 0, or from beyond p* if sqrt(-alpha_p c) >= p*."""
+    """A start with c > 0 never collapses.
+
+    A start with c <= 0 collapses if p < 0, or if p > p* and sqrt(-alpha_p c) >= p*.
+    """
     p = np.linspace(-2, 3, 301)[:, None]
     s = np.linspace(1e-3, 6, 300)[None]
     goal = PARAMS.tau / (1 + PARAMS.sigma2)
@@ -152,7 +155,7 @@ def test_directset_edges_at_their_limits():
     assert jnp.allclose(theory.directset_edge(PARAMS, 0.5), low**2)
     assert theory.directset_edge(PARAMS, eps=1.01 * low) == 0
     assert theory.directset_edge(PARAMS, eps=1.01 * high) == jnp.inf
-    assert theory.directset_edge(PARAMS, c=-1.01 * low**2) == 0  # c < 0 escapes
+    assert theory.directset_edge(PARAMS, c=-1.01 * low**2) == 0  # with this c < 0 all survive
     assert theory.directset_edge(with_decay(0.3)) == jnp.inf
 
 
@@ -165,7 +168,10 @@ def test_directset_fixed_points_rest():
 
 
 def test_a_nuisance_subspace_dies_while_the_rest_survives():
-    """X' = sigma2 on B only: at 1/(4(1 + sigma2)) < eta < 1/4, from the same start."""
+    """X' = sigma2 on the nuisance subspace B, and 0 elsewhere; all modes start at the same s.
+
+    For 1/(4 (1 + sigma2)) < eta < 1/4 only B collapses.
+    """
     eta, sigma2 = 0.2, jnp.array([1.0, 0.0])
     params = Params(eta=jnp.full(2, eta), sigma2=sigma2)
     rule = predictors.Power(a=jnp.full(2, 0.5))
@@ -174,7 +180,7 @@ def test_a_nuisance_subspace_dies_while_the_rest_survives():
 
 
 def test_alignment_on_the_parabola_fails_only_between_its_roots():
-    """K < 0 on the parabola exactly for [tau -+ sqrt(tau^2 - 9 a eta)] / 3a."""
+    """On the parabola, K < 0 exactly between the roots [tau -+ sqrt(tau^2 - 9 a eta)]/(3 a)."""
     params, a = with_decay(0.03), 1.3
     root = jnp.sqrt(0.81 - 9 * a * 0.03)
     p = jnp.linspace(0.01, 1.0, 1000)
@@ -218,7 +224,7 @@ def test_critical_decay_separates_collapse():
     params = with_decay(critical * jnp.array([0.9, 1.1]))
     y0 = Modes.of(p=jnp.full(2, 0.35), s=jnp.full(2, 0.35**2 / 2.0), tau=jnp.full(2, 1.0))
     free = dataclasses.replace(params, tau=jnp.ones(2))
-    scale = theory.critical_decay(free) / critical  # with a target that follows, tau = 1
+    scale = theory.critical_decay(free) / critical  # a moving target comes to tau = 1
     decays = dict(eta_p=params.eta_p * scale, eta_s=params.eta_s * scale)
     end = ends(fields.modes, y0, dataclasses.replace(free, **decays), 5e3)
     assert end.p[0] > 0.3 and end.p[1] < 1e-10

@@ -1,4 +1,4 @@
-"""The cosine loss: exact expectations as referee, and what finite steps add to the flow."""
+"""Tests of the cosine loss against exact expectations, and of what finite steps change."""
 
 import dataclasses
 from typing import Any
@@ -30,7 +30,10 @@ def exact(k, rho):
 
 @pytest.mark.parametrize("sigma2", (0.1, 0.3, 2.0))
 def test_the_cosine_of_gaussians_is_right_to_second_order(sigma2):
-    """Its error falls fourfold as dimensions double; that of equal lengths only twofold."""
+    """If the dimension doubles, the error of `gaussian_cosine` falls fourfold.
+
+    The error of the formula for equal lengths, 1/(1 + sigma2), falls only twofold.
+    """
     errors, plain = [], []
     for k in (8, 16, 32, 64):
         y = Full(W=jnp.eye(k), Wp=0.7 * jnp.eye(k), Wa=2 * jnp.eye(k))
@@ -58,7 +61,10 @@ def test_the_cosine_of_gaussians_is_that_of_samples(key):
 
 
 def test_the_mean_cosine_of_a_batch_is_climbed(key):
-    """Both directions, by central differences of optax' cosine; EMA and decays as of `full`."""
+    """The field is the gradient of the mean cosine in both directions, by central differences.
+
+    The cosine similarity is that of optax. EMA and decays are those of `full`.
+    """
     keys = jax.random.split(key, 5)
     shapes = (3, 4), (3, 3), (3, 4), (4, 7), (4, 7)
     W, Wp, Wa, first, second = map(jax.random.normal, keys, shapes)
@@ -82,7 +88,7 @@ def test_the_mean_cosine_of_a_batch_is_climbed(key):
 
 @pytest.mark.parametrize("decay", (0.03, 0.3))
 def test_noise_of_batches_turns_networks_as_far_as_is_said(decay):
-    """Trained with momentum and a slow target: the squared angle within a third."""
+    """Networks have momentum and a slow target. The squared angle is right within a third."""
     told: Any = dict(lr=0.01, wd=decay / 0.1, momentum=0.9, ema=0.99, sigma2=1.0)
     config = predict.Config(**told, inputs=32, batch=128, steps=2000)
     case = Scenario.of({**predict.FIXED, **dataclasses.asdict(config)})
@@ -98,7 +104,10 @@ def test_at_the_noisy_decay_the_angle_is_sixty_degrees():
 
 
 def test_a_weak_mode_with_room_outlives_strong_ones():
-    """Two modes are at p above 0.9, where one p for both would fit; the third is on its way."""
+    """Two modes have p above 0.9, and could both live at one common p.
+
+    The weak mode with p = 0.531 is still moving, and it alone survives.
+    """
     p = jnp.array([1.028, 0.531, -0.243, 0.963, -0.902, -0.531])
     s = jnp.array([0.793, 0.065, 0.15, 0.512, 0.716, 0.597])
     params = Params(alpha_p=0.1185, eta=0.0, sigma2=0.3)
@@ -132,7 +141,10 @@ def start():
 
 
 def test_decay_keeps_the_shares_of_the_flow_and_finite_steps_do_not():
-    """In the flow c_j and p^2 fade alike, so that s_j/s_k stays; steps hold up only p^2."""
+    """In the flow all c_j and p^2 decay by one factor, so that the ratios s_j/s_k stay.
+
+    Finite steps stop the decay of p^2, but not that of c_j.
+    """
     params, rate = Params(eta=0.01, sigma2=0.3), 0.01
     share = lambda s: np.asarray(s / jnp.sum(s))
     ts = jnp.array([0.0, 100.0])

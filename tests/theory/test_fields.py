@@ -1,4 +1,4 @@
-"""The equations of motion: descent on the loss, and the transformations they must bear."""
+"""Tests of the equations of motion: they descend the loss, and JAX can transform them."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def weights(key):
 
 
 def population_loss(W, Wp, Wa, data):
-    """(1) expanded: E[x1 x1^T] = X + X', E[x1 x2^T] = X."""
+    """The loss (1), expanded with E[x1 x1^T] = X + X' and E[x1 x2^T] = X."""
     same = data.X + data.X_aug
     return (
         jnp.trace(Wp @ W @ same @ W.T @ Wp.T)
@@ -57,7 +57,7 @@ def population_loss(W, Wp, Wa, data):
 
 
 def descent(W, Wp, data, target):
-    """Minus the gradient, at the rates of the two networks, and their decay."""
+    """Minus the gradient at the learning rates of the two networks, minus their decays."""
 
     def loss(W, Wp):
         return population_loss(W, Wp, target(W), data)
@@ -111,7 +111,7 @@ def test_full_of_size_one_is_the_modes():
 
 
 def test_tau_obeys_its_own_equation():
-    """(13): dtau/dt = beta (1 - tau) - (tau/2) (ds/dt)/s, which the state does not hold."""
+    """(13): dtau/dt = beta (1 - tau) - (tau/2) (ds/dt)/s. The state holds wa instead of tau."""
     y = Modes.of(p=jnp.array([0.3, -0.2]), s=jnp.array([0.5, 0.01]), tau=jnp.array([0.2, 0.9]))
     rate = fields.modes(0.0, y, PARAMS)
     _, (s_rate, tau_rate) = jax.jvp(lambda y: (y.s, y.tau), (y,), (rate,))
@@ -135,7 +135,7 @@ def test_modes_of_broadcasts_and_gives_back_s_and_tau():
     y = Modes.of(p=0.2, s=jnp.array([0.04, 0.0]), tau=1)
     assert y.p.shape == (2,)
     assert jnp.allclose(y.s, jnp.array([0.04, 0.0]))
-    assert y.tau[0] == 1 and jnp.isnan(y.tau[1])  # wa / w at w = 0
+    assert y.tau[0] == 1 and jnp.isnan(y.tau[1])  # tau = wa/w at w = 0
 
 
 def test_shapes_are_checked():

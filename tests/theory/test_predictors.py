@@ -1,4 +1,4 @@
-"""Closed-form predictors: what they do to the spectrum of F, and to nothing else."""
+"""Tests of closed-form predictors: they change only the eigenvalues of F."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,8 @@ def test_directset_has_directpred_and_directcopy_as_cases(F):
     assert jnp.allclose(predictors.directset(F, a=0.5), predictors.directpred(F))
     top, norm = jnp.linalg.eigvalsh(F)[-1], jnp.linalg.norm(F)
     copied = predictors.directcopy(F, eps=0.0) * norm / top
-    assert jnp.allclose(predictors.directset(F, a=1.0, eps=0.0), copied, atol=2e-4)  # floor
+    # The tolerance allows for `predictors.FLOOR`.
+    assert jnp.allclose(predictors.directset(F, a=1.0, eps=0.0), copied, atol=2e-4)
 
 
 def test_c_removes_small_modes_and_the_floor_holds(F):

@@ -1,4 +1,4 @@
-"""Measures on (F, Wp), degenerate and zero eigenvalues included."""
+"""Tests of measures on (F, Wp), also for degenerate and zero eigenvalues."""
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -17,7 +17,7 @@ def orthogonal(key, d):
     ids=("simple", "triple", "null space", "zero", "identity"),
 )
 def test_a_shared_basis_is_found(s, key):
-    """F and Wp that commute come out diagonal, whatever subspaces F leaves open."""
+    """F and Wp that commute are diagonal in the basis, also where F is degenerate."""
     U, s, p = orthogonal(key, 4), jnp.array(s), jnp.array([0.3, -0.7, 1.1, 0.2])
     F, Wp = spectra.compose(U, s), spectra.compose(U, p)
     basis = spectra.shared_basis(F, Wp)
@@ -80,4 +80,4 @@ def test_ranks_lie_between_one_and_d_and_agree_with_their_definitions():
     share = s / 8
     assert jnp.allclose(spectra.effective_rank(s), jnp.exp(-jnp.sum(share * jnp.log(share))))
     assert jnp.allclose(spectra.participation_ratio(s), 64 / 22)
-    assert spectra.effective_rank(jnp.array([1.0, -1e-9])) == 1  # rounding below zero
+    assert spectra.effective_rank(jnp.array([1.0, -1e-9])) == 1  # below 0 by rounding

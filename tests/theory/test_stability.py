@@ -1,4 +1,4 @@
-"""Eigenvalues and classes of Jacobians, the degenerate ones first."""
+"""Tests of eigenvalues and classes of Jacobians, mostly of degenerate ones."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from lindyn.theory import stability
 TABLE = (
     ([[0, 0], [0, 0]], "degenerate"),
     ([[0, 1], [0, 0]], "degenerate"),  # nilpotent: two zero eigenvalues, one eigenvector
-    ([[2, -4], [1, -2]], "degenerate"),  # the same, in another basis
+    ([[2, -4], [1, -2]], "degenerate"),  # the matrix above in another basis
     ([[-1, 0], [0, 0]], "line of fixed points"),
     ([[3, 0], [0, 0]], "line of fixed points"),
     ([[1, 2], [2, 4]], "line of fixed points"),
@@ -20,7 +20,7 @@ TABLE = (
     ([[-1, 0], [0, -2]], "stable node"),
     ([[-1, 0], [0, -1]], "stable node"),  # star
     ([[-1, 1], [0, -1]], "stable node"),  # improper
-    ([[-1e-9, 1], [0, -2e-9]], "stable node"),  # weakly, beside a large entry
+    ([[-1e-9, 1], [0, -2e-9]], "stable node"),  # weakly stable, with a large entry
     ([[-1, 2], [-2, -1]], "stable focus"),
     ([[1, 0], [0, 3]], "unstable node"),
     ([[1, 2], [-2, 1]], "unstable focus"),
@@ -47,10 +47,10 @@ def test_the_class_does_not_depend_on_the_unit_of_time(scale):
 
 
 def test_the_class_survives_a_change_of_basis(key):
-    """Rounding in S J S^-1 must not turn an exact zero into a sign."""
+    """Rounding in S J S^-1 must not give a sign to an eigenvalue that is exactly zero."""
     for i, (matrix, kind) in enumerate(TABLE[3:-1]):
         if "1e-09" in str(matrix) or kind == "stable node" and matrix[0][0] == matrix[1][1]:
-            continue  # a weak or a repeated eigenvalue is lost to rounding
+            continue  # rounding destroys a weak or a repeated eigenvalue
         S = jnp.eye(2) + 0.5 * jr.uniform(jr.fold_in(key, i), (2, 2))
         jacobian = S @ jnp.array(matrix, float) @ jnp.linalg.inv(S)
         assert stability.KINDS[stability.classify(jacobian)] == kind

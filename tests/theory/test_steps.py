@@ -1,4 +1,4 @@
-"""Steps: optax as referee, the flow as their limit, and where they are stable."""
+"""Tests of steps: optax as reference, the flow as limit of small steps, and stability."""
 
 import dataclasses
 from typing import Any
@@ -30,7 +30,11 @@ DATA = Data(X=jnp.eye(4), X_aug=0.3 * jnp.eye(4))
 
 
 def by_optax(y, optimiser, decoupled):
-    """As a trainer is told: one decay, each group at its own rate, a target's average."""
+    """The weights after `COUNT` steps of optax, which is set up as a trainer sets it up.
+
+    Each layer has its own learning rate, and both have the same decay in the flow. The target
+    is an EMA.
+    """
     momentum = getattr(optimiser, "momentum", 0.0)
     bare = dataclasses.replace(PARAMS, eta_p=0.0, eta_s=0.0, alpha_p=1.0)
     wd = {"W": 0.02, "Wp": 0.02 / PARAMS.alpha_p}
@@ -112,7 +116,7 @@ def test_steps_come_to_the_flow_at_first_order(optimiser):
 
 
 def test_steps_of_moments_do_not_depend_on_the_weights_that_give_them(key):
-    """W W^T = F, for W of three inputs and of seven: SGD with momentum and decay."""
+    """W has three inputs or seven, and the same F = W W^T. SGD has momentum and decay."""
     keys = jax.random.split(key, 3)
     wide = jax.random.normal(keys[0], (3, 7)) / 3
     root = jnp.linalg.cholesky(wide @ wide.T)
@@ -137,7 +141,7 @@ def test_an_orbit_begins_at_the_start_and_ends_at_the_end():
 @pytest.mark.parametrize("nesterov", (False, True))
 @pytest.mark.parametrize("momentum", (0.0, 0.5, 0.9))
 def test_beyond_the_largest_rate_an_orbit_leaves_the_goal(momentum, nesterov):
-    """Of one mode with Wa = W, by the map's roots and by its orbit."""
+    """Tests one mode with Wa = W, by the multipliers of a step and by its orbit."""
     params = Params(alpha_p=2.0, eta=0.05, sigma2=0.3)
     data = Data(X=jnp.eye(1), X_aug=0.3 * jnp.eye(1))
     point = jax.tree.map(lambda x: x[2], theory.fixed_points(params).y)
@@ -164,7 +168,10 @@ def test_beyond_the_largest_rate_an_orbit_leaves_the_goal(momentum, nesterov):
 @pytest.mark.parametrize("moving", (False, True))
 @pytest.mark.parametrize("nesterov", (False, True))
 def test_the_goal_is_stable_up_to_the_stable_rate(moving, nesterov):
-    """By the multipliers of the step with its EMA; a third of the goals are foci if Wa = W."""
+    """Tests the multipliers of the step, which includes the EMA.
+
+    For Wa = W, a third of the goals are foci.
+    """
     rng = np.random.default_rng(3)
     limit = jax.jit(steps.stable_rate, static_argnums=(2, 3))
     radius = jax.jit(lambda y, params, sgd: steps.multipliers(fields.modes, y, params, sgd)[0])
@@ -187,7 +194,7 @@ def test_the_goal_is_stable_up_to_the_stable_rate(moving, nesterov):
 @pytest.mark.parametrize("decoupled", (False, True))
 @pytest.mark.parametrize("nesterov", (False, True))
 def test_decay_alone_overshoots_from_its_limit(nesterov, decoupled):
-    """A mode with p = 0 and no target has its decay alone."""
+    """A mode with p = 0 and no target changes by its decay alone."""
     params = Params(beta=0.0, eta_p=0.3, eta_s=0.5)
     y0 = Modes(p=jnp.zeros(()), w=jnp.ones(()), wa=jnp.zeros(()))
     sgd = SGD(1.0, 0.6, nesterov, decoupled)
@@ -200,7 +207,10 @@ def test_decay_alone_overshoots_from_its_limit(nesterov, decoupled):
 
 
 def test_the_roots_are_those_of_the_heavy_ball():
-    """z^2 - (1 + m + a lambda) z + m for each eigenvalue lambda of the flow's Jacobian."""
+    """The multipliers are the roots of z^2 - (1 + m + a lambda) z + m.
+
+    a is the learning rate, m the momentum, and lambda an eigenvalue of the flow's Jacobian.
+    """
     params, momentum, rate = Params(alpha_p=2.0, eta=0.05, sigma2=0.3), 0.9, 0.4
     data = Data(X=jnp.eye(1), X_aug=0.3 * jnp.eye(1))
     point = jax.tree.map(lambda x: x[2], theory.fixed_points(params).y)
@@ -215,7 +225,10 @@ def test_the_roots_are_those_of_the_heavy_ball():
 
 @pytest.mark.parametrize("lr, share", ((0.1, 0.0), (0.3, 0.14), (2.0, 0.89)))
 def test_the_share_of_usual_starts_that_diverge(lr, share):
-    """Wa = W, (1) in both directions, m = 0.9, decay 1e-4, sigma2 = 0.3, 4000 steps."""
+    """The usual starts have Wa = W, and 4000 steps are taken.
+
+    The loss is (1) in both directions, with m = 0.9, decay 1e-4 and sigma2 = 0.3.
+    """
     rng = np.random.default_rng(0)
     p, s = rng.uniform(0.1, 1, 1000) / 1.3, rng.uniform(0, 1, 1000) / 1.3**2
 

@@ -1,4 +1,4 @@
-"""Theorem 1 for steps, on random matrices and by plain numpy."""
+"""Tests of Theorem 1 for steps, on random matrices and with steps in plain numpy."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,13 +20,17 @@ KINDS = list(itertools.product((False, True), (False, True)))
 @jax.jit
 @jax.grad
 def gradient(at, h, target):
-    """Of a loss of the prediction that is no square, W h by a ReLU's predictor."""
+    """The gradient of a loss that is not quadratic, with a ReLU as part of the predictor."""
     q = jax.nn.relu(at.Wp @ at.W @ h + 0.1)
     return jnp.sum(jnp.sin(q[:D] - target)) / h.shape[1]
 
 
 def descent(sgd, rates, rng) -> Iterator[Any]:
-    """W, Wp before each step, V' and the displacement: the textbook's update, in numpy."""
+    """The steps of SGD by the textbook, in numpy.
+
+    Each item has W and Wp before the step, V', the displacement, the learning rate, and W and
+    Wp after the step.
+    """
     at: Any = Layers(*(rng.normal(size=size) for size in ((D, INPUTS), (HIDDEN, D))))
     V = Layers(*(np.zeros_like(x) for x in at))
     for rate in rates:
@@ -48,7 +52,7 @@ def descent(sgd, rates, rng) -> Iterator[Any]:
 
 
 def settings(nesterov, decoupled):
-    """alpha_p, m and decays that all differ."""
+    """SGD with values of alpha_p, m and the decays that all differ."""
     return SGD(2.5, 0.9, 0.03, 0.07, nesterov=nesterov, decoupled=decoupled)
 
 
@@ -60,7 +64,7 @@ def off(ledger, at, sgd):
 @pytest.mark.parametrize("nesterov, decoupled", KINDS)
 def test_the_balance_is_told_without_a_gradient_whatever_the_rates(nesterov, decoupled):
     sgd, rng = settings(nesterov, decoupled), np.random.default_rng(0)
-    rates = [0.0, *rng.uniform(0.01, 0.06, 60)]  # a warm-up begins at 0
+    rates = [0.0, *rng.uniform(0.01, 0.06, 60)]  # a warm-up begins at the rate 0
     run = list(descent(sgd, rates, rng))
     start, end = run[0][0], run[-1][-1]
     enter = jax.jit(theorems.after_step, static_argnums=5)
@@ -68,7 +72,7 @@ def test_the_balance_is_told_without_a_gradient_whatever_the_rates(nesterov, dec
     for at, V, steps, rate, _ in run:
         ledger = enter(ledger, at, V, steps, rate, sgd)
     assert off(ledger, end, sgd) < 1e-13
-    assert off(theorems.opened(start, sgd), end, sgd) > 0.1  # there was something to tell
+    assert off(theorems.opened(start, sgd), end, sgd) > 0.1  # the balance has changed
 
 
 def test_what_is_changed_by_hand_between_steps_is_entered():
@@ -84,7 +88,10 @@ def test_what_is_changed_by_hand_between_steps_is_entered():
 
 
 def test_the_source_of_a_heavy_ball_is_a_multiple_of_its_squares():
-    """For heavy ball it is a^2 (1 + m)/(1 - m) times the sum of V V^T - alpha_p Vp^T Vp."""
+    """For heavy ball it is a^2 (1 + m)/(1 - m) times the sum of V V^T - alpha_p Vp^T Vp.
+
+    The sum is over steps, a is the learning rate, and m the momentum.
+    """
     sgd, rng, rate = settings(False, False), np.random.default_rng(2), 0.003
     run = list(descent(sgd, [rate] * 40, rng))
     ledger, expected = theorems.opened(run[0][0], sgd), 0.0

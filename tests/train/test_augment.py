@@ -1,6 +1,8 @@
-"""Views: each operation against torchvision, scipy or a closed form, each draw against its law.
+"""Tests of augmentation, with torchvision, scipy or a closed form as reference.
 
-The comparisons with real images need LINDYN_CIFAR10, a folder with cifar-10-batches-bin.
+Operations are compared at fixed parameters, and random parameters by their distribution. The
+tests with real images need LINDYN_CIFAR10, a folder that contains cifar-10-batches-bin. One
+file, since the tests of operations and of views share their images and compiled functions.
 """
 
 import colorsys
@@ -25,10 +27,10 @@ from lindyn.train import augment, image_operations
 EACH = {
     "cifar10": augment.CIFAR10,
     "stl10": augment.STL10,
-    "imagenet": dataclasses.replace(augment.IMAGENET[1], size=64, blur_p=0.5),  # quicker
+    "imagenet": dataclasses.replace(augment.IMAGENET[1], size=64, blur_p=0.5),  # for speed
     "digits": augment.DIGITS,
 }
-ALIKE = 2e-5  # of values in [0, 1]; a step of a byte is 4e-3
+ALIKE = 2e-5  # tolerance for values in [0, 1]; one step of a byte is 4e-3
 MANY = augment.Recipe(
     size=96,
     scale=(0.1, 0.3),  # so that every box fits
@@ -39,7 +41,7 @@ MANY = augment.Recipe(
     solarize_p=0.3,
 )
 DRAWS = 20_000
-UNLIKELY = 1e-3  # the p-value below which a fixed seed counts as a wrong law
+UNLIKELY = 1e-3  # a p-value below this counts as a wrong distribution; seeds are fixed
 
 every_recipe = pytest.mark.parametrize("recipe", EACH.values(), ids=EACH)
 crop = jax.jit(image_operations.crop, static_argnames="size")
@@ -53,7 +55,7 @@ view = jax.jit(augment.view)
 
 
 def colours():
-    """All colours of seven levels, grays included, and others close to them: 40 x 56."""
+    """40 x 56 colours: all of seven levels, grays included, and others close to them."""
     levels = [0, 1 / 255, 0.2, 0.5, 128 / 255, 0.9, 1]
     exact = np.array(list(itertools.product(levels, repeat=3)), np.float32)
     noise = np.random.default_rng(0).normal(0, 0.05, (6, *exact.shape))
@@ -62,7 +64,7 @@ def colours():
 
 
 def scene():
-    """Smooth shading, an edge and some noise, in bytes: 40 x 56."""
+    """40 x 56 pixels: smooth shading, an edge and some noise, rounded to bytes."""
     y, x = np.mgrid[0:1:40j, 0:1:56j]
     shades = np.stack([x, y * x, 0.5 + 0.5 * np.sin(9 * x + 5 * y)], axis=-1)
     shades[12:30, 20:41] = 1 - 0.8 * shades[12:30, 20:41]
@@ -76,14 +78,14 @@ def photographs():
         pytest.skip("set LINDYN_CIFAR10 to a folder with cifar-10-batches-bin")
     path = pathlib.Path(folder, "cifar-10-batches-bin", "test_batch.bin")
     pixels = np.fromfile(path, np.uint8, 3073 * 16).reshape(16, 3073)[:, 1:]
-    # Four in one, and cut to the shape of the made ones: nothing compiles twice.
+    # Four images in one, cut to the shape of `scene`, so that nothing compiles twice.
     fours = pixels.reshape(4, 2, 2, 3, 32, 32).transpose(0, 1, 4, 2, 5, 3).reshape(4, 64, 64, 3)
     return list(fours[:, 12:52, 4:60] / np.float32(255))
 
 
 @pytest.fixture(params=["made", "cifar"])
 def pictures(request):
-    """Of one kind a few images with values in [0, 1]."""
+    """A few images of one kind, with values in [0, 1]."""
     return [scene(), colours()] if request.param == "made" else photographs()
 
 
@@ -93,7 +95,7 @@ def torchvision():
 
 
 def by_torch(function, image, *args):
-    """A torchvision function on an image of ours."""
+    """Applies a torchvision function to an image in our layout of axes."""
     torch = pytest.importorskip("torch")
     out = function(torch.tensor(np.moveaxis(np.asarray(image), -1, 0)), *args)
     return np.moveaxis(out.numpy(), 0, -1)
@@ -104,7 +106,7 @@ def assert_alike(ours, theirs):
     np.testing.assert_allclose(np.asarray(ours), theirs, rtol=0, atol=ALIKE)
 
 
-# Each operation at fixed parameters, against torchvision
+# Operations at fixed parameters, against torchvision
 
 
 @pytest.mark.parametrize("size", (8, 32, 47))
@@ -163,7 +165,7 @@ def test_flip_grayscale_and_solarize_are_torchvisions(pictures, torchvision):
 
 @every_recipe
 def test_views_are_torchvisions_at_the_same_choices(recipe, pictures, torchvision, key):
-    """Both values are the views' before normalisation."""
+    """Compares the views before normalisation."""
     recipe = dataclasses.replace(recipe, mean=None, std=None)
     adjust = (
         torchvision.adjust_brightness,
@@ -190,12 +192,12 @@ def test_views_are_torchvisions_at_the_same_choices(recipe, pictures, torchvisio
         far = np.abs(
             render(jnp.array(image), recipe, choices) - by_torch(theirs, image, choices)
         )
-        # Rounding may take a pixel across the threshold of solarize, where the value jumps.
+        # Rounding may move a pixel across the threshold of solarize, where its value jumps.
         beyond.append(np.mean(far > (1 / 255 if recipe.solarize_p else 10 * ALIKE)))
     assert max(beyond) <= (1e-3 if recipe.solarize_p else 0)
 
 
-# Each operation in closed form
+# Operations against closed forms
 
 
 def test_a_crop_of_the_whole_image_at_its_size_is_the_image():
@@ -221,7 +223,7 @@ def test_a_crop_to_more_pixels_keeps_a_ramp_away_from_its_edges():
     row = crop(ramp, 0, 4, 8, 8, 32)[0, :, 0]
     expected = 4 * step + step * ((jnp.arange(32) + 0.5) / 4 - 0.5)
     assert jnp.allclose(row[2:-2], expected[2:-2], atol=1e-6)
-    assert jnp.allclose(row[:2], 4 * step, atol=1e-6)  # nothing left of the box is seen
+    assert jnp.allclose(row[:2], 4 * step, atol=1e-6)  # pixels left of the box do not count
 
 
 def test_a_crop_does_not_see_outside_its_box():
@@ -283,7 +285,7 @@ def test_grays_of_the_primaries():
     assert jnp.all(image_operations.brightness(primaries, 0.0) == 0)
     assert jnp.array_equal(
         image_operations.brightness(primaries, 2.0), primaries
-    )  # and no brighter
+    )  # values are clipped at 1
 
 
 def test_factors_of_one_are_the_identity():
@@ -303,7 +305,7 @@ def test_solarize_twice_is_the_identity_at_threshold_0_and_bounds_values_at_half
 
 def test_jitter_is_its_four_changes_in_every_order():
     image = jnp.array(colours())
-    factors = jnp.array([1.4, 1.3, 1.5, 0.15])  # large, for nothing commutes where it clips
+    factors = jnp.array([1.4, 1.3, 1.5, 0.15])  # large, since clipped operations do not commute
     names = ("brightness", "contrast", "saturation", "hue")
     seen = []
     for order in itertools.permutations(range(4)):
@@ -313,7 +315,7 @@ def test_jitter_is_its_four_changes_in_every_order():
         seen.append(change["jitter"](image, factors, jnp.array(order)))
         assert_alike(seen[-1], expected)
     apart = [jnp.max(jnp.abs(a - b)) for a, b in itertools.pairwise(seen)]
-    assert min(apart) > 100 * ALIKE  # so that a wrong order would be noticed
+    assert min(apart) > 100 * ALIKE  # so that the test notices a wrong order
 
 
 # Views
@@ -330,7 +332,7 @@ def test_views_are_finite_and_between_0_and_1_before_normalisation(recipe, key):
         [render(image, plain, c) for image, c in zip(images, choices, strict=True)]
     )
     assert views.shape == (6, recipe.size, recipe.size, 3) and views.dtype == jnp.float32
-    assert jnp.min(views) >= 0 and jnp.max(views) <= 1  # false for NaN too
+    assert jnp.min(views) >= 0 and jnp.max(views) <= 1  # NaN fails too
 
 
 def test_views_are_normalised_at_the_end(key):
@@ -410,12 +412,12 @@ def test_views_are_single_precision_also_where_jax_is_not(recipe, key):
                 assert jax.eval_shape(shown, image, recipe, key=key).dtype == jnp.float32
 
 
-# What is drawn
+# Distributions of random parameters
 
 
 @functools.cache
 def many_choices():
-    """Choices by MANY, with many keys, as numpy arrays."""
+    """Random parameters of the recipe MANY for many keys, as numpy arrays."""
     choose = jax.vmap(lambda key: augment.choose((96, 96), MANY, key=key))
     return jax.tree.map(np.asarray, jax.jit(choose)(jr.split(jr.key(5), DRAWS)))
 
@@ -426,7 +428,7 @@ def many_boxes(shape, recipe):
 
 
 def boxes_by_hand(shape, recipe, n, seed):
-    """torchvision's RandomResizedCrop.get_params, n times with numpy."""
+    """n boxes by torchvision's RandomResizedCrop.get_params, rewritten in numpy."""
     rng = np.random.default_rng(seed)
     (height, width), boxes = shape, []
     low, high = recipe.ratio
@@ -455,7 +457,7 @@ def assert_uniform(values, low, high):
 
 
 def assert_alike_in_law(boxes, others):
-    """In each number, and in the area and the ratio of the sides."""
+    """Compares the distribution of each number, of the area, and of the ratio of the sides."""
     for i in range(4):
         _assert_one_law(boxes[:, i], others[:, i])
     (h, w), (other_h, other_w) = boxes[:, 2:].T, others[:, 2:].T
@@ -472,7 +474,7 @@ def assert_frequency(events, p):
 
 
 def test_area_log_ratio_and_place_are_uniform_where_every_box_fits():
-    side = 4000  # so that whole pixels hardly matter
+    side = 4000  # so that rounding to whole pixels hardly matters
     recipe = augment.Recipe(size=32, scale=(0.1, 0.5), ratio=(0.6, 1.8))
     top, left, h, w = many_boxes((side, side), recipe).T
     assert_uniform(h * w / side**2, 0.0995, 0.5005)
@@ -543,7 +545,7 @@ def test_jitter_and_sigma_are_uniform_and_orders_equally_likely():
     choices = many_choices()
     brightness, contrast, saturation, shift = choices.factors[jittered(choices)].T.astype(float)
     assert_uniform(brightness, 0.6 - 1e-6, 1.4 + 1e-6)
-    assert_uniform(contrast, 0.0, 2.5)  # never below 0
+    assert_uniform(contrast, 0.0, 2.5)  # cut off at 0
     assert_uniform(saturation, 0.8 - 1e-6, 1.2 + 1e-6)
     assert_uniform(shift, -0.1 - 1e-6, 0.1 + 1e-6)
     assert_uniform(choices.sigma.astype(float), 0.1 - 1e-6, 2.0 + 1e-6)
@@ -559,12 +561,12 @@ def test_what_is_drawn_is_uncorrelated():
     places = [top / (97 - h), left / (97 - w), h * w, w / h]
     columns = np.stack([*places, *c.factors.T, *c.order.T[:3], *coins, c.sigma])
     apart = np.abs(np.corrcoef(columns) - np.eye(len(columns)))
-    orders = slice(8, 11)  # of one permutation, and so they have to do with each other
+    orders = slice(8, 11)  # entries of one permutation are correlated
     apart[orders, orders] = 0
     assert np.max(apart) < 5 / math.sqrt(DRAWS)
 
 
-# What is refused
+# Invalid arguments
 
 
 @pytest.mark.parametrize(

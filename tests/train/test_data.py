@@ -1,4 +1,7 @@
-"""Data sets as their makers laid them out, broken ones, and the order of training."""
+"""Tests of data sets in their official layouts, of broken files, and of the order of training.
+
+One file, since most tests write the same small data sets.
+"""
 
 import itertools
 import os
@@ -25,7 +28,7 @@ STL_FILES = {"train": 3, "unlabeled": 4, "test": 2}
 
 
 def picture(i, side):
-    """No two of its rows, columns or channels are alike."""
+    """An image of which no two rows, columns or channels are alike."""
     row, column, channel = np.ogrid[:side, :side, :3]
     return ((7 * row + 13 * column + 101 * channel + 31 * i) % 256).astype(np.uint8)
 
@@ -35,7 +38,7 @@ def pictures(first, n, side):
 
 
 def written(image, columns_first=False):
-    """Its bytes one after the other, as the data sets' pages describe them."""
+    """The bytes of an image in the order that the web pages of the data sets describe."""
     size = range(len(image))
     if columns_first:
         return bytes(int(image[r, c, k]) for k in range(3) for c in size for r in size)
@@ -43,7 +46,7 @@ def written(image, columns_first=False):
 
 
 def python2_pickle(rows, labels):
-    """What Python 2 wrote of {'data': array, 'labels': list}, as in the official files."""
+    """The pickle of {'data': array, 'labels': list} by Python 2, as in the official files."""
     array = b"".join(
         [
             b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR",
@@ -58,7 +61,7 @@ def python2_pickle(rows, labels):
 
 
 def write_cifar(folder, layout):
-    """`layout` is bin, python2, or the protocol of Python 3's pickle."""
+    """Writes CIFAR-10 in a layout: bin, python2, or a protocol number of Python 3's pickle."""
     folder.mkdir(parents=True)
     first = 0
     for name, n in CIFAR_FILES.items():
@@ -293,7 +296,8 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(pickles, tmp_path):
             said = refused(image_sets.cifar10, pickles)
             assert f"{path}: refused, as loading it would call {name.split('.')[0]}" in said
     assert not mark.exists()
-    addresses = Trap(np.ndarray, (1,), np.dtype(object), b"\x01" * 8)  # NumPy would follow it
+    # NumPy would take these bytes for the address of an object.
+    addresses = Trap(np.ndarray, (1,), np.dtype(object), b"\x01" * 8)
     path.write_bytes(pickle.dumps({b"data": addresses, b"labels": [0]}))
     assert f"{path}: must hold 'data'" in refused(image_sets.cifar10, pickles)
 
@@ -309,7 +313,7 @@ def test_an_order_is_a_permutation_of_its_seed_and_epoch():
 
 
 def test_an_order_is_the_same_anywhere():
-    expected = [3, 7, 0, 4, 8, 5, 2, 1, 9, 6]  # a resumed run relies on it: not to be changed
+    expected = [3, 7, 0, 4, 8, 5, 2, 1, 9, 6]  # do not change: resumed runs rely on it
     assert image_sets.order(10, seed=3, epoch=2).tolist() == expected
     image_sets.order.cache_clear()
     with jax.enable_x64(True):
@@ -338,7 +342,7 @@ def test_an_epoch_sees_each_image_once():
 
 @pytest.fixture
 def tree(tmp_path):
-    """Two classes of 7 and 4 images of many shapes and kinds."""
+    """A folder with two classes of 7 and 4 training images, of many shapes and file formats."""
     for split, counts in {"train": (7, 4), "val": (2, 1)}.items():
         for name, n in zip(("n01", "n02"), counts, strict=True):
             (tmp_path / split / name).mkdir(parents=True)
@@ -386,7 +390,8 @@ def test_a_resumed_stream_and_the_parts_of_two_processes_are_the_same_stream(tre
 def test_workers_change_nothing_and_a_corrupt_image_is_named(tree):
     train = folders.folder(tree).train
     whole = steps(train, 2)
-    last = train.root / train.files[image_sets.order(11, seed=5, epoch=0)[8]]  # not in epoch 0
+    # Epoch 0 leaves out this image.
+    last = train.root / train.files[image_sets.order(11, seed=5, epoch=0)[8]]
     last.write_bytes(last.read_bytes()[:-40])
     found = folders.batches(train, batch=4, size=16, seed=5, workers=2)
     try:
@@ -410,7 +415,7 @@ def test_workers_end_with_a_killed_run(tree):
         "next(folders.batches(train, batch=4, size=16, seed=0, workers=1));"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    # returns once no process is left that holds its output
+    # `run` returns when no process is left that holds the output
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
@@ -425,7 +430,7 @@ def test_a_split_in_order_with_its_labels(tree):
 
 @pytest.mark.parametrize("shape", ((48, 32), (32, 48), (32, 32)))
 def test_decoding_keeps_the_middle_square(tmp_path, shape):
-    """A band along each edge of the long side is cut off; the rest is scaled by a half."""
+    """Decoding cuts off both ends of the long side, and scales the rest by one half."""
     rows, columns = shape
     pixels = np.zeros((rows, columns, 3), np.uint8)
     top, left = (rows - 32) // 2, (columns - 32) // 2

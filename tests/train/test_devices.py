@@ -1,4 +1,4 @@
-"""One device, several, and several processes train the same."""
+"""Tests that one device, several devices and several processes train the same network."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FLAGS = (
 
 
 def started(out, *flags):
-    # More threads than cores: host devices wait for each other on threads of one pool.
+    # More threads than cores, since each waiting host device blocks a thread of one pool.
     environment = os.environ | {"NPROC": "8", "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [sys.executable, "-m", "lindyn.train", *FLAGS, "--out", str(out), *flags],
@@ -86,7 +86,10 @@ def test_four_devices_train_as_one_does():
 
 @pytest.mark.slow
 def test_one_device_and_two_differ_as_little_as_a_rounding_of_the_start(tmp_path, key):
-    """A ResNet's first steps amplify roundings: 20 losses to 1e-5 is for smaller networks."""
+    """The first steps of a ResNet amplify rounding errors.
+
+    Only smaller networks agree to 1e-5 over 20 losses.
+    """
     from lindyn.train import setup, step
     from lindyn.train.config import Config
     from lindyn.train.data import source

@@ -1,3 +1,5 @@
+"""Tests of evaluation: nearest neighbours, the linear protocol, and the verdict on collapse."""
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,7 +12,7 @@ from lindyn.train.evaluate import Judged
 
 
 def clouds(key, spread, count=300):
-    """Three classes around three directions."""
+    """Features of three classes, scattered around three directions."""
     noise, which = jr.split(key)
     labels = np.asarray(jr.randint(which, (count,), 0, 3), np.int32)
     noise = spread * np.asarray(jr.normal(noise, (count, 5)))

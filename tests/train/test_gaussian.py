@@ -1,4 +1,4 @@
-"""The data of linear networks: covariances that are asked for are had."""
+"""Tests of the data of linear networks: they have the requested covariances."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,8 @@
-"""Layers against closed forms and PyTorch, one device against several, torchvision's nets."""
+"""Tests of layers against closed forms and PyTorch, and of ResNets against torchvision.
+
+Layers on several devices are compared with one device. One file, since layers and ResNets are
+tested with the same helpers.
+"""
 
 import equinox as eqx
 import jax
@@ -33,13 +37,13 @@ def torchvision(torch):
 
 
 def images(rng, *shape, offset=0.0):
-    """Channels with scales and means of their own."""
+    """Random images, in which each channel has its own scale and mean."""
     scale = np.linspace(0.5, 2.0, shape[-1])
     return (scale * (rng.normal(size=shape) + 1) + offset).astype(np.float32)
 
 
 def affine(norm, rng):
-    """The same layer with another scale and shift, which are returned too."""
+    """The same layer with a random scale and shift, and these two."""
     scale, shift = rng.normal(size=(2, norm.weight.size)).astype(np.float32)
     where = lambda norm: (norm.weight, norm.bias)
     return eqx.tree_at(where, norm, (jnp.array(scale), jnp.array(shift))), scale, shift
@@ -168,7 +172,7 @@ def test_gradients_over_devices_are_those_of_the_whole_batch(key, rng):
     run = jax.vmap(shard, in_axes=(None, 0), out_axes=(None, None, None, 0), axis_name=DEVICE)
     *found, of_x = jax.jit(run)(gradient(DEVICE)[0], split(x))
     (value, after), (of_arrays, whole_of_x) = jax.jit(whole)(arrays, x)
-    # Each shard's gradient is that of the sum of all shards' losses: twice the mean's.
+    # Each shard's gradient is that of the sum of both losses, twice that of their mean.
     pairs = zip(
         jax.tree.leaves((found, of_x.reshape(x.shape) / 2)),
         jax.tree.leaves(((after, value, of_arrays), whole_of_x)),
@@ -331,7 +335,7 @@ def test_features_are_torchvisions(depth, stem, side, rng, torch, torchvision, t
 
     def same(model, state, net):
         net.fc = torch.nn.Identity()
-        net.double()  # single precision would be 1e-4 away, at depth 50 in training
+        net.double()  # single precision has errors of 1e-4, at depth 50 in training
         evaluated, trained, after = evaluated_and_trained(model, state, jnp.array(pictures))
         with torch.no_grad():
             x = torch.tensor(pictures).double().permute(0, 3, 1, 2)
@@ -354,14 +358,14 @@ def test_features_are_torchvisions(depth, stem, side, rng, torch, torchvision, t
 
     net = theirs()
     for name, x in net.state_dict().items():
-        if x.ndim == 1:  # else a BatchNorm's weights would all be alike
+        if x.ndim == 1:  # otherwise all weights of a BatchNorm are equal
             x.uniform_(*((-0.5, 0.5) if name.endswith(("bias", "mean")) else (0.5, 1.5)))
     safetensors.save_file(net.state_dict(), path)
     same(*weights.load(path, model, state), net)
 
 
 def drawn(depth, stem, width, rng, **named):
-    """A ResNet with random numbers everywhere, drawn without compiling anything."""
+    """A ResNet with random weights and statistics. Nothing is compiled to make it."""
     key = jr.key(0)
     shapes = eqx.filter_eval_shape(make_resnet, depth, stem, width, key=key, **named)
 

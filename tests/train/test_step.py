@@ -1,3 +1,8 @@
+"""Tests of training steps, with a small network in place of a ResNet.
+
+One file, since all tests use this network.
+"""
+
 import dataclasses
 import re
 from functools import partial
@@ -23,7 +28,7 @@ CONFIG = Config(batch=BATCH, dim=D, hidden=12, target_start="copy", momentum=0.5
 
 
 class Small(eqx.Module):
-    """A convolution, its normalisation and the mean over space, in place of a ResNet."""
+    """A convolution, BatchNorm and the mean over space, in place of a ResNet."""
 
     conv: Conv
     norm: BatchNorm
@@ -34,7 +39,7 @@ class Small(eqx.Module):
 
 
 def networks(config, key):
-    """An online network as `setup.start` makes it, but small."""
+    """A small online network with its state, made as `setup.start` makes a large one."""
     kind: Any = config.predictor if config.predictor in ("two-layer", "none") else "linear"
     keys = jr.split(key, 3)
     axis = step.DEVICE
@@ -49,7 +54,7 @@ def networks(config, key):
 
 
 class Training:
-    """Steps on random images, on the first of the devices or on several."""
+    """Takes training steps on random images, on the first device or on several."""
 
     def __init__(self, key, devices=1, **changes):
         config = dataclasses.replace(CONFIG, **changes)
@@ -187,7 +192,10 @@ def test_a_symmetrised_predictor_is_symmetric_and_one_that_is_trained_is_not(key
 
 
 def off_balance(training, start):
-    """What the ledger does not explain of Theorem 1's balance, and how far that has moved."""
+    """The difference between Theorem 1's balance and the ledger, and the change of the balance.
+
+    Both are relative to the balance at the start.
+    """
     layers, ledger = training.record.layers, training.record.balance
     W, Wp = (np.asarray(x, float) for x in layers)
     Q = W @ W.T - Wp.T @ Wp / training.method.sgd.alpha_p
@@ -257,7 +265,10 @@ def test_a_step_that_is_not_finite_changes_nothing(key, predictor):
     (("linear", "float32"), ("two-layer", "bfloat16"), ("directpred", "bfloat16")),
 )
 def test_a_step_lowers_for_accelerators_and_waits_for_no_host(key, predictor, precision):
-    """A conditional would fetch its predicate, and a fast product would round F."""
+    """The program has no conditional and no fast matrix product.
+
+    With a conditional the host would fetch its predicate, and a fast product would round F.
+    """
     training = Training(key, predictor=predictor, precision=precision)
     chosen = np.zeros((1, 1, BATCH), np.int32)
     traced = training.advance.trace(training.state, training.images, chosen)
@@ -266,7 +277,7 @@ def test_a_step_lowers_for_accelerators_and_waits_for_no_host(key, predictor, pr
         assert "stablehlo.case" not in text and "stablehlo.if" not in text
         exact = re.findall(r"dot_general.*HIGHEST.*tensor<6x6xf32>", text)
         assert len(exact) >= 3  # F, E[f_1 f_2^T], E[f_a f^T]
-        assert "all_reduce" not in text  # with one device
+        assert "all_reduce" not in text  # not needed on one device
 
 
 def test_without_a_predictor_or_a_stopped_gradient_the_steps_differ(key):
@@ -285,7 +296,7 @@ def test_without_a_predictor_or_a_stopped_gradient_the_steps_differ(key):
         for b in values[:i]:
             assert not np.allclose(a, b, rtol=1e-4)
     first = losses["simsiam"], losses["gradient goes on"]
-    assert np.isclose(first[0][0], first[1][0])  # the same loss, another gradient
+    assert np.isclose(first[0][0], first[1][0])  # the same loss, but another gradient
 
 
 def test_bfloat16_trains_nearly_as_float32_with_parameters_of_32_bits(key):

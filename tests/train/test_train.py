@@ -1,4 +1,4 @@
-"""Whole runs of the command, on digits and with a small network."""
+"""Tests of whole training runs by the command, on the digits and with a small network."""
 
 import json
 import pathlib
@@ -35,7 +35,7 @@ def lines(path):
 
 
 def state_of(folder):
-    """The arrays of the newest checkpoint."""
+    """The step and the arrays of the newest checkpoint."""
     checkpoints = Checkpoints(folder / "checkpoints", keep=9)
     step = checkpoints.steps[-1]
     arrays = checkpoints._read(step)
@@ -51,7 +51,7 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing disturbs, and the cache of compiled programs it fills."""
+    """A run without interruption. It also fills the cache of compiled programs."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     with jax.enable_x64(False):
         assert train(out=out) == 0
@@ -225,7 +225,7 @@ def start(out, *flags):
 
 
 def moments(out, rng):
-    """When to kill: each tells whether it is now."""
+    """Functions that tell whether the time to kill the run has come, one for each kill."""
     checkpoints = out / "checkpoints"
     written = lambda: any("tmp" in p.name for p in _inside(checkpoints))
     steps = lambda: len([p for p in _inside(checkpoints) if p.name.isdigit()])
@@ -234,9 +234,9 @@ def moments(out, rng):
         end = time.monotonic() + seconds
         return lambda: time.monotonic() > end
 
-    yield after(rng.uniform(0, 3))  # it starts
-    yield lambda: (out / "evaluation.jsonl").exists()  # it compiles
-    yield written  # a checkpoint is being written
+    yield after(rng.uniform(0, 3))  # while the run starts
+    yield lambda: (out / "evaluation.jsonl").exists()  # while it compiles
+    yield written  # while a checkpoint is written
     yield lambda: steps() > 0
     yield after(rng.uniform(4, 8))
     yield written

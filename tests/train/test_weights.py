@@ -1,4 +1,4 @@
-"""Files of weights: what is saved is loaded, and what is wrong is named."""
+"""Tests of files of weights: loading gives what was saved, and errors name what is wrong."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def path(tmp_path):
 
 
 def numbered(key, *, depth=18, width=2, start=0):
-    """A ResNet that holds 0, 1, 2 ... and its state, drawn without compiling anything."""
+    """A ResNet and its state with the values start, start + 1, ... Nothing is compiled."""
     shapes = eqx.filter_eval_shape(make_resnet, depth, "cifar", width, key=key)
     count = start
 
@@ -39,7 +39,10 @@ def numbered(key, *, depth=18, width=2, start=0):
 
 
 def equal(a, b):
-    """Bit by bit; `eqx.tree_equal` would compile a program for each shape."""
+    """Whether two pytrees are bitwise equal.
+
+    `eqx.tree_equal` would compile a program for each shape.
+    """
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     alike = all(type(x) is type(y) and np.array_equal(x, y) for x, y in pairs)
     return alike and jax.tree.structure(a) == jax.tree.structure(b)
@@ -57,7 +60,7 @@ def test_what_is_saved_is_loaded_bit_by_bit(depth, key, path):
     start = numbered(key, depth=depth, start=7)
     loaded = weights.load(path, *start)
     assert equal(loaded, saved)
-    assert not equal(loaded, start)  # whose state can still be used
+    assert not equal(loaded, start)  # the state of `start` can still be used
 
 
 def test_a_file_has_torchvisions_names_and_layouts(key, path):
@@ -110,7 +113,7 @@ def test_a_file_is_whole_or_not_there(key, path, monkeypatch):
 
 @pytest.mark.parametrize("kind", (np.float16, np.float64))
 def test_what_pytorch_accepts_is_accepted(kind, key, path):
-    """A classifier, other precisions, and no counters, which old files lack."""
+    """A file may have a classifier and other precisions. Old files lack the counters."""
     model, state = numbered(key)
     weights.save(path, model, state)
     tensors = {name: x for name, x in load_file(path).items() if x.ndim > 0}

@@ -1,4 +1,4 @@
-"""The checks hold, and each notices when its equation is broken."""
+"""Tests that all claims hold, and that a claim fails when its equation is broken."""
 
 import ast
 import inspect
@@ -13,7 +13,7 @@ from lindyn.verify.claims import CLAIMS
 
 
 NAMED = {claim.name: claim for claim in CLAIMS}
-# Which claims must notice when a function's formula is changed.
+# For each function: if its formula is changed, at least one of these claims must fail.
 CATCHERS = {
     fields: {
         "_residual": ("lemma-1",),
@@ -85,16 +85,17 @@ CATCHERS = {
     },
 }
 
+# Changes that no claim can notice, with the reason.
 HARMLESS = {
-    ("discriminant", "factor", 2),  # of the rounding that counts as zero
+    ("discriminant", "factor", 2),  # the bound of rounding errors that count as zero
     ("discriminant", "factor", 3),
     ("_rest", "eta", 0),  # the ratio of equal decays is 1 with or without the special case
     ("_rest", "eta", 1),
-    ("cosine_gaussian_simsiam", "argument", 2),  # a cosine does not see its target's scale
+    ("cosine_gaussian_simsiam", "argument", 2),  # a cosine ignores its target's scale
     ("cosine_sampled_simsiam", "argument", 2),
-    ("gaussian_cosine", "factor", 0),  # nor that of its prediction
+    ("gaussian_cosine", "factor", 0),  # and its prediction's scale
     *(("sampled_cosine", "factor", i) for i in range(3)),
-    ("_entered", "sign", 1),  # of what rounding took, which float32 alone would miss
+    ("_entered", "sign", 1),  # the rounding error, which only matters in float32
 }
 
 
@@ -102,13 +103,14 @@ COMPOSED = {
     "cosine",
     "cosine_gaussian",
     "cosine_sampled",
-}  # of others alone, which are broken themselves
+}  # they only call functions that are broken themselves
 
 
 class Break(ast.NodeTransformer):
-    """Changes the `target`-th place of one kind: a sign, a factor of 2, a decay.
+    """Changes the `target`-th place of one kind in a function.
 
-    "argument" doubles what is passed on by name, for functions that only call others.
+    "sign" changes a sign, "factor" inserts a factor of 2, and "eta" sets a decay to 0.
+    "argument" doubles a keyword argument, for functions that only call others.
     """
 
     def __init__(self, kind, target):
@@ -162,7 +164,10 @@ def places(module, name):
 
 
 def broken(module, name, kind, target):
-    """All the module's functions anew, with one of them broken: no trace of them is cached."""
+    """New copies of all functions of the module, of which one is broken.
+
+    They are new so that no cached trace of the old functions is used.
+    """
     found = definitions(module)
     Break(kind, target).visit(found[name])
     for node in found.values():
@@ -173,7 +178,7 @@ def broken(module, name, kind, target):
     space = dict(vars(module))
     exec(compile(tree, f"broken {name}", "exec"), space)
     anew = {name: space[name] for name in found}
-    if hasattr(module, "CLOSED"):  # a table of functions, made when the module was
+    if hasattr(module, "CLOSED"):  # this table has the old functions
         anew["CLOSED"] = {field: space[at.__name__] for field, at in module.CLOSED.items()}
         space["CLOSED"] = anew["CLOSED"]
     return anew
@@ -188,7 +193,7 @@ EQUATIONS = [
 
 
 def holds(claim):
-    """Not so what cannot be computed any more."""
+    """Whether a claim holds. A claim that can no longer be computed does not hold."""
     try:
         return verify.check(claim, seeds=1, size=3).holds
     except (IndexError, TypeError):
@@ -217,7 +222,7 @@ def test_every_claim_holds(claim):
 
 
 def test_every_field_is_spoken_of():
-    """No equation of motion without a claim that would notice."""
+    """Each public equation of motion has a claim that notices when it is wrong."""
     public = {name for name in definitions(fields) if not name.startswith("_")}
     assert public <= set(CATCHERS[fields])
 
