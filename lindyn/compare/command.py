@@ -58,7 +58,7 @@ def _main(config: Config) -> int:
     with ThreadPoolExecutor(1) as executor:  # matplotlib is imported while XLA compiles
         plotting = executor.submit(import_module, "lindyn.plot.runs")
         analysis = analyse(run, first)
-    summary = report.told(analysis)
+    summary = report.numbers(analysis)
     about = command.provenance("compare", config)
     _write(plotting.result(), analysis, summary, about, files)
     if config.json:

@@ -17,7 +17,7 @@ from lindyn.theory import hyperparameters
 STIFF = "the equations are too stiff to solve"
 
 
-def told(found: Analysis) -> dict[str, Any]:
+def numbers(found: Analysis) -> dict[str, Any]:
     """The numbers of an analysis that JSON holds and the table shows."""
     run, unit = found.run, found.units
     summary: dict[str, Any] = {
@@ -154,18 +154,18 @@ def record(found: Analysis) -> dict[str, np.ndarray]:
     return {name: shortened(x) for name, x in arrays.items()}
 
 
-def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def lines(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The rows of the table, as a name and a text."""
     for name, source in (("features", "s of W X W^T"), ("weights", "s of W W^T")):
-        if "invariance" in told:
-            fit, expected = told["invariance"][name], told["invariance"]["expected"]
+        if "invariance" in summary:
+            fit, expected = summary["invariance"][name], summary["invariance"]["expected"]
             yield (
                 f"invariance, {source}",
                 f"s = a p^2 + c_j e^(-2 eta t): a = {fit['a']:.4g} +- {fit['error']:.2g},"
                 f" 1/alpha_p = {expected:.4g}, R^2 = {fit['r2']:.4f}; worst at epoch"
                 f" {fit['at_epoch']:.3g}",
             )
-    if (b := told.get("balance")) is not None:
+    if (b := summary.get("balance")) is not None:
         expected = b["expected_rate"]
         one = "decays differ" if np.isnan(expected) else f"2 eta = {expected:.3g}"
         yield (
@@ -180,7 +180,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 "balance, steps",
                 f"{b['largest_unexplained']:.2g} of |B| unexplained, from the first step on",
             )
-    if (al := told.get("alignment")) is not None:
+    if (al := summary.get("alignment")) is not None:
         n = al["intervals"]
         yield (
             "alignment",
@@ -189,7 +189,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f" {n['holds_and_falls'] + n['holds_and_rises']}, and the commutator falls in"
             f" {n['holds_and_falls']} of those and {n['fails_and_falls']} of the others",
         )
-    if (t := told.get("trajectories")) is not None:
+    if (t := summary.get("trajectories")) is not None:
         for key in ("error_p", "error_s"):
             given, fitted = (_error(t[name][key]) for name in ("given", "fitted"))
             yield (
@@ -197,7 +197,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"error {given} given, {fitted} fitted,"
                 f" {t['constant'][key]:.3g} if nothing changed",
             )
-    f = told["fate"]
+    f = summary["fate"]
     seen = f["observed"]
     line = f"observed: {seen['verdict']}, rank {seen['rank']} of {seen['of']}"
     if "predicted" in f:

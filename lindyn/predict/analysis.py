@@ -28,7 +28,7 @@ from lindyn.theory import closed_forms, equilibria, fields, hyperparameters, ste
 
 def answer(case: Scenario) -> dict[str, Any]:
     """The verdict on a scenario and the numbers behind it, by the keys of the JSON output."""
-    params, settings = case.params, case.told
+    params, settings = case.params, case.settings
     of_modes = case.trained and case.squared  # (11)-(13) hold for the squared loss alone
     points = fixed_points(case) if of_modes else []
     proven = certain(case)
@@ -62,7 +62,7 @@ def answer(case: Scenario) -> dict[str, Any]:
         "escape": escape(case) if of_modes else None,
         "suggestions": suggestions(case, verdict, result),
         "phase": _phase(params) if of_modes else None,
-        "notes": [*hyperparameters.notes(case.told)],
+        "notes": [*hyperparameters.notes(case.settings)],
         "beyond": list(_beyond(case)),
         "assumed": "encoder and predictor are a matrix each; inputs have variance 1, to which"
         f" views add {settings['sigma2']:g} (--sigma2)",
@@ -75,9 +75,13 @@ def stable_rate(case: Scenario, points: list[dict[str, Any]]) -> float | None:
     `points` is the result of `fixed_points`, or empty for the cosine loss. None if it contains
     no goal, and for other optimisers than SGD.
     """
-    if len(points) < 3 or case.told["optimiser"] != "sgd":
+    if len(points) < 3 or case.settings["optimiser"] != "sgd":
         return None
-    settings, params, moving = case.told, arrays(case.params), case.told["target"] == "ema"
+    settings, params, moving = (
+        case.settings,
+        arrays(case.params),
+        case.settings["target"] == "ema",
+    )
     rate = _stable_rate(params, settings["momentum"], settings["nesterov"], moving)
     return float(rate) / case.kappa
 
@@ -88,7 +92,7 @@ def _reported_rate(case, result):
     Such a trial diverges late, and not because its steps are too long.
     """
     rate = diverging_rate(case)
-    late = result.kind == DIVERGES and rate is not None and rate > case.told["lr"]
+    late = result.kind == DIVERGES and rate is not None and rate > case.settings["lr"]
     return None if late else rate
 
 
@@ -100,11 +104,11 @@ def certain(case: Scenario) -> str | None:
     that agree for both views of every example, above all for a constant output. Isotropic
     inputs have no such outputs; real inputs do.
     """
-    alike = case.through_target or case.told["predictor"] == "none"
+    alike = case.through_target or case.settings["predictor"] == "none"
     if not alike:
         return None
     if not case.squared:
-        return DIES if case.told["sigma2"] > 0 else DEPENDS
+        return DIES if case.settings["sigma2"] > 0 else DEPENDS
     return DIES if case.rate else DEPENDS
 
 
@@ -122,7 +126,7 @@ def fails(found: Mapping[str, Any]) -> bool:
 
 def readings(case: Scenario) -> dict[str, float]:
     """eta_s for each of the ways in which optimisers apply this weight decay."""
-    settings = case.told
+    settings = case.settings
     wd = settings["wd"] if settings["wd_s"] is None else settings["wd_s"]
     return {
         "coupled": wd / case.kappa,
@@ -156,7 +160,7 @@ def alignment(case: Scenario) -> dict[str, Any]:
     2 Delta/(a s + eta_p/alpha_p). This bound does not depend on alpha_p, since eta_p is
     proportional to alpha_p (derived).
     """
-    params, a, settings = case.params, case.a, case.told
+    params, a, settings = case.params, case.a, case.settings
     p, needed = 1 / (3 * a), 1 / (2 * a) - 2 * params.eta_s - params.eta_p
     least = closed_forms.alignment_margin(p, p**2 / params.alpha_p, params)
     result = {"least_K": least, "at_p": p, "always": bool(least >= 0 and case.edge < math.inf)}
@@ -182,8 +186,8 @@ def _phase(params):
 
 def _beyond(case):
     """Sentences on what the theory does not cover, and on what it assumes."""
-    settings = case.told
-    yield from hyperparameters.beyond(case.told)
+    settings = case.settings
+    yield from hyperparameters.beyond(case.settings)
     if settings["dim"] > DIM or settings["inputs"] > INPUTS:
         modes = min(settings["dim"], DIM)
         yield f"{modes} modes stand for {settings['dim']}, and at most {INPUTS} inputs"

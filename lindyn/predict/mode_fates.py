@@ -80,24 +80,28 @@ def escape(case: Scenario) -> dict[str, Any] | None:
     if case.edge == math.inf:
         return None
     p, s = case.roots[1] / 10, case.roots[1] ** 2 / (100 * case.params.alpha_p)
-    if case.told["p0"] is not None:
+    if case.settings["p0"] is not None:
         p, s = given(case)
     (code,), (time,) = solved([case], [p], [s], half=True)
     if code != SURVIVES or time == 0:
         return None
-    steps, run = float(time) / case.step, case.told["steps"]
+    steps, run = float(time) / case.step, case.settings["steps"]
     return {"p": p, "s": s, "steps": steps, "in_the_run": None if run is None else steps <= run}
 
 
 def given(case: Scenario) -> tuple[float, float]:
     """The initial p0 and s0 of the settings; s0 is p0^2/alpha_p if it is not set."""
-    p, s = case.told["p0"], case.told["s0"]
+    p, s = case.settings["p0"], case.settings["s0"]
     return p, p**2 / case.params.alpha_p if s is None else s
 
 
 def _tau(case):
     """The initial tau: 1 if the target is W or a copy of W; else 0, since it shares no mode."""
-    return 1.0 if case.told["target"] == "none" or case.told["target_start"] == "copy" else 0.0
+    return (
+        1.0
+        if case.settings["target"] == "none" or case.settings["target_start"] == "copy"
+        else 0.0
+    )
 
 
 def solved(cases: list[Scenario], p: Any, s: Any, half: bool = False) -> tuple[Any, Any]:
@@ -108,7 +112,7 @@ def solved(cases: list[Scenario], p: Any, s: Any, half: bool = False) -> tuple[A
     is half of p*.
     """
     p, s = np.asarray(p, float), np.asarray(s, float)
-    moving = cases[0].told["target"] == "ema"
+    moving = cases[0].settings["target"] == "ema"
     y0 = fates.start(p, s, _tau(cases[0]) if moving else None)
     wide = lambda *x: np.broadcast_to(np.array(x, float), p.shape)
     params = jax.tree.map(wide, *(case.params for case in cases))

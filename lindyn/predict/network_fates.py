@@ -75,7 +75,7 @@ def diverging_rate(case: Scenario) -> float | None:
     at any step size, and only weight decay can overshoot: at `steps.decay_limit`. None for
     optimisers other than SGD.
     """
-    settings = case.told
+    settings = case.settings
     if settings["optimiser"] != "sgd":
         return None
     if settings["loss"] == "cosine":
@@ -93,7 +93,7 @@ def _together(cases):
 
 
 def _run(case, shape, setting, count=None, starts=STARTS):
-    settings = case.told
+    settings = case.settings
     return linear_networks.train(
         shape,
         setting,
@@ -129,12 +129,12 @@ def counted(found: Outcome, steps: int, memory: float, cosine: bool) -> Trial:
 
 
 def _counted(case, outcome):
-    return counted(outcome, case.told["steps"], case.memory, not case.squared)
+    return counted(outcome, case.settings["steps"], case.memory, not case.squared)
 
 
 def shaped(case: Scenario) -> Shape:
     """The static settings of a scenario, with at most `DIM` outputs and `INPUTS` inputs."""
-    settings = case.told
+    settings = case.settings
     return Shape(
         dim=min(settings["dim"], DIM),
         inputs=min(settings["inputs"], INPUTS),
@@ -154,7 +154,7 @@ def placed(case: Scenario) -> Hyperparameters:
     For SGD they are in the units of the scenario. Adam and LARS do not depend on the scale of
     the gradient: they keep the trainer's learning rate, to which EMA and decays are rescaled.
     """
-    settings, params = case.told, case.params
+    settings, params = case.settings, case.params
     rule = {name: settings[name] for name in ("a", "eps", "c", "rho")}
     decoupled = settings["decay"] == "decoupled"
     if settings["optimiser"] == "sgd":

@@ -26,37 +26,39 @@ TRAINED = ("linear", "two-layer")
 class Scenario(NamedTuple):
     """A trainer's settings and the parameters of the theory that follow from them."""
 
-    told: Mapping[str, Any]  # settings, by the names of config.json and of the flags
+    settings: Mapping[str, Any]  # by the names of config.json and of the flags
     params: Params
     step: Numbers  # time of a training step, in the units of `params`
     kappa: Numbers  # time in the units of `params` over time in those of `hyperparameters`
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Scenario":
+    def of(cls, settings: Mapping[str, Any]) -> "Scenario":
         """The scenario of these settings.
 
-        Numbers in `told` may be arrays of many settings. The properties that decide by the
+        Numbers in `settings` may be arrays of many settings. The properties that decide by the
         size of a number, such as `edge` and `memory`, then cannot be used.
         """
-        rate = told["lr"] if told["predictor_lr"] is None else told["predictor_lr"]
-        told = {**told, "alpha_p": rate / told["lr"]}
-        units = hyperparameters.units(told)
-        params, kappa = effective(units, Scales(excess=told["sigma2"]))
-        return cls(told, params, kappa * units.step, kappa)
+        rate = settings["lr"] if settings["predictor_lr"] is None else settings["predictor_lr"]
+        settings = {**settings, "alpha_p": rate / settings["lr"]}
+        units = hyperparameters.units(settings)
+        params, kappa = effective(units, Scales(excess=settings["sigma2"]))
+        return cls(settings, params, kappa * units.step, kappa)
 
     def but(self, **changes: Any) -> "Scenario":
         """The scenario with these changes of its settings."""
-        return Scenario.of({**self.told, **changes})
+        return Scenario.of({**self.settings, **changes})
 
     def each(self, count: int) -> list["Scenario"]:
         """The `count` scenarios of a scenario whose numbers are arrays of this length."""
-        wide = {name: np.broadcast_to(x, (count,)).tolist() for name, x in self.told.items()}
+        wide = {
+            name: np.broadcast_to(x, (count,)).tolist() for name, x in self.settings.items()
+        }
         return [Scenario.of({name: x[i] for name, x in wide.items()}) for i in range(count)]
 
     @property
     def sgd(self) -> SGD:
         """The trainer's SGD for `fields`, with its learning rate in the units of `params`."""
-        settings = self.told
+        settings = self.settings
         return SGD(
             rate=self.kappa * settings["lr"],
             momentum=settings["momentum"],
@@ -77,17 +79,17 @@ class Scenario(NamedTuple):
     @property
     def trained(self) -> bool:
         """Whether the predictor is trained, and no gradient reaches the target."""
-        return self.told["predictor"] in TRAINED and not self.through_target
+        return self.settings["predictor"] in TRAINED and not self.through_target
 
     @property
     def through_target(self) -> bool:
         """Whether a gradient reaches the target. It never reaches an EMA, whatever the flag."""
-        return not self.told["stop_gradient"] and self.told["target"] == "none"
+        return not self.settings["stop_gradient"] and self.settings["target"] == "none"
 
     @property
     def squared(self) -> bool:
         """Whether the loss is the squared loss, for which (11)-(13) hold."""
-        return self.told["loss"] == "l2"
+        return self.settings["loss"] == "l2"
 
     @property
     def memory(self) -> float:
@@ -109,7 +111,7 @@ class Scenario(NamedTuple):
     @property
     def rule(self) -> Power:
         """The rule p(s) of a closed-form predictor in `POWERS`."""
-        settings, power = self.told, POWERS[self.told["predictor"]]
+        settings, power = self.settings, POWERS[self.settings["predictor"]]
         c = 0.0 if settings["predictor"] == "directcopy" else settings["c"]
         return Power(a=settings["a"] if power is None else power, eps=settings["eps"], c=c)
 
@@ -120,7 +122,7 @@ class Scenario(NamedTuple):
         It is a value of s for a closed-form predictor, and else of p on the parabola. Infinite
         if every mode dies.
         """
-        if self.told["predictor"] in POWERS:
+        if self.settings["predictor"] in POWERS:
             rule = arrays(self.rule)
             return float(_directset_edge(arrays(self.params), rule.a, rule.eps, rule.c))
         return math.inf if self.frozen or math.isnan(self.roots[0]) else self.roots[0]
@@ -137,11 +139,11 @@ class Scenario(NamedTuple):
         eta, beta = self.params.eta_s, self.params.beta
         if self.through_target:
             return eta + self.a - 1 / self.a
-        if self.told["predictor"] == "none":
+        if self.settings["predictor"] == "none":
             pull = eta + self.params.sigma2
             both = 1 + (1 + pull) / beta
             return 2 * pull / (both + math.sqrt(both**2 - 4 * pull / beta))
-        return eta if self.told["predictor"] == "optimal" else None
+        return eta if self.settings["predictor"] == "optimal" else None
 
 
 def arrays(tree: Any) -> Any:

@@ -25,7 +25,7 @@ def suggestions(case: Scenario, found: str, tried: Trial | None) -> list[dict[st
 
     `tried` is the trial behind the verdict; None if the verdict needed no trial.
     """
-    settings, changes = case.told, {}
+    settings, changes = case.settings, {}
     if found == LIVES:
         return []
     if case.through_target:
@@ -48,7 +48,7 @@ def suggestions(case: Scenario, found: str, tried: Trial | None) -> list[dict[st
 
 def _candidates(case, changes, tried) -> Iterator[list[dict[str, Any]]]:
     """Lists of candidates; each list is ordered from the smallest change to the largest."""
-    settings = case.told
+    settings = case.settings
     ratio = settings["alpha_p"]
     if tried is not None and tried.kind in (DIVERGES, NOISE):
         slower = [_round(part * settings["lr"]) for part in LESS]
@@ -66,7 +66,7 @@ def _candidates(case, changes, tried) -> Iterator[list[dict[str, Any]]]:
 
 def _by_solves(case, changes):
     """For a mode that starts at p0 and s0: from each list, the first change that saves it."""
-    settings = case.told
+    settings = case.settings
     rate = settings["predictor_lr"] or settings["lr"]
     lists = [
         _less_decay(settings, changes),

@@ -40,7 +40,7 @@ def why(case: Scenario, found: Mapping[str, Any]) -> str:
     if found["verdict"] == DIVERGES:
         return _of_divergence(case, found)
     if found["verdict"] == NOISE:
-        samples = found["memory"] * case.told["batch"]
+        samples = found["memory"] * case.settings["batch"]
         return (
             f"decay makes weights forget in {found['memory']:.3g} steps, {samples:.3g} samples,"
             f" and prediction and target agree to {trial['agreement']:.0%} of what they could"
@@ -48,7 +48,7 @@ def why(case: Scenario, found: Mapping[str, Any]) -> str:
         )
     if not case.squared:
         return f"{left}; {_of_cosine(case, found)}"
-    if case.told["predictor"] == "optimal":
+    if case.settings["predictor"] == "optimal":
         return f"{left}; the least-squares predictor leaves no gradient but noise's"
     if case.frozen and case.trained:
         return f"{left}; the encoder decays and the predictor does not: p rests, and s dies"
@@ -58,7 +58,7 @@ def why(case: Scenario, found: Mapping[str, Any]) -> str:
 
 
 def _of_noise(case):
-    settings = case.told
+    settings = case.settings
     if case.squared or settings["optimiser"] != "sgd" or settings["target"] != "ema":
         return ""
     decay = case.params.eta_s * case.step
@@ -86,7 +86,7 @@ def _of_cosine(case, found):
 
 
 def _of_agreement(case):
-    if case.told["sigma2"] == 0:
+    if case.settings["sigma2"] == 0:
         return "views do not differ, and every output agrees with itself"
     lacking = "a stop-gradient" if case.through_target else "a predictor"
     return (
@@ -121,7 +121,7 @@ def change(case: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def rows(case: Scenario, found: Mapping[str, Any]) -> Iterator[Row]:
     """The rows of the table: the numbers behind the verdict, with their meaning."""
-    params, settings, trial = case.params, case.told, found["trial"]
+    params, settings, trial = case.params, case.settings, found["trial"]
     if trial:
         low, high = trial["ranks"]
         of = f"of {trial['modes']}, the median of {STARTS} usual starts ({low} to {high})"

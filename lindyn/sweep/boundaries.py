@@ -181,7 +181,7 @@ def _each(sign, cells):
     return jax.vmap(sign)(cells)
 
 
-def told(setting: Specification, values: dict[str, np.ndarray]) -> np.ndarray | None:
+def as_yes_or_no(setting: Specification, values: dict[str, np.ndarray]) -> np.ndarray | None:
     """The computed map as yes (1) or no (0); 1/2 in undecided cells.
 
     Maps of steps have NaN in cells that their closed form does not cover. None if the quantity
@@ -207,17 +207,17 @@ def _told_of_steps(setting, values):
     return np.where(unknown, np.nan, values["value"] == 1)
 
 
-def agreement(setting: Specification, form: Closed, told: np.ndarray) -> Agreement:
+def agreement(setting: Specification, form: Closed, answers: np.ndarray) -> Agreement:
     """The distance between a map and its closed form, and the number of cells that differ.
 
-    `told` is the result of the function `told`, with one row for each value of y.
+    `answers` is the result of `as_yes_or_no`, with one row for each value of y.
     """
     assert form.holds is not None
-    j, i = np.indices(told.shape).astype(float)
+    j, i = np.indices(answers.shape).astype(float)
     holds = over(setting, form.holds, i, j)
-    known = np.isfinite(told)
-    differ = int(np.sum(known & (told != 0.5) & (told != (holds > 0))))
-    computed = np.concatenate([_jumps(told), _jumps(told.T)[:, ::-1]])
+    known = np.isfinite(answers)
+    differ = int(np.sum(known & (answers != 0.5) & (answers != (holds > 0))))
+    computed = np.concatenate([_jumps(answers), _jumps(answers.T)[:, ::-1]])
     exact = zeros(setting, form.holds, np.where(known, holds, np.nan))
     far = max(_farthest(computed, exact), _farthest(exact, computed))
     x = setting.x
@@ -225,9 +225,9 @@ def agreement(setting: Specification, form: Closed, told: np.ndarray) -> Agreeme
     return Agreement(far, far * float(span) / (x.count - 1), differ)
 
 
-def _jumps(told):
+def _jumps(answers):
     """Midpoints (i, j) between neighbouring cells of a row that differ."""
-    j, i = np.nonzero(np.nan_to_num(np.diff(told, axis=1)))
+    j, i = np.nonzero(np.nan_to_num(np.diff(answers, axis=1)))
     return np.stack([i + 0.5, j], axis=1)
 
 

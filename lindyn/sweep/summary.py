@@ -67,7 +67,7 @@ def chart(setting: Specification, values: dict[str, np.ndarray]) -> ComputedMap:
     """The computed map; `values` are those of `flow_maps.compute` for all cells in order."""
     shape = setting.y.count, setting.x.count
     values = {name: x.reshape(shape) for name, x in values.items()}
-    form, answers = boundaries.closed(setting), boundaries.told(setting, values)
+    form, answers = boundaries.closed(setting), boundaries.as_yes_or_no(setting, values)
     if form is None:
         return ComputedMap(setting, values, None, None, [])
     compared = None

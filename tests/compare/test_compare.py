@@ -305,7 +305,7 @@ def test_a_forecast_that_cannot_be_solved_predicts_nothing(simsiam, monkeypatch)
         raise solve.SolveError("too many steps")
 
     monkeypatch.setattr(solve, "trajectory", too_stiff)
-    told = report.told(analysis.analyse(simsiam, 2))
+    told = report.numbers(analysis.analyse(simsiam, 2))
     assert told["fate"]["predicted"].startswith("nothing")
     said = dict(report.lines(told))
     assert "predicted at the start: nothing" in said["fate"] and "nan" not in str(said)

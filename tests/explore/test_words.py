@@ -388,7 +388,7 @@ def test_the_command_draws_the_same_picture(said):
         assert words[:3] == ["python", "-m", "lindyn.phase"] and words == line.split()
         config = tyro.cli(phase.Config, args=words[3:])
         (params,) = phase._panels(config)
-        phase._ranges(config)
+        phase._ranges(config, [params])
         wanted = {**given["params"], "tau": given["params"]["tau"] or 1e-3}
         assert {key: getattr(params, key) for key in KEYS} == wanted, line
         assert config.plane == "p-s"

@@ -42,7 +42,7 @@ def solved(setting):
 
 def compared(setting):
     values = solved(setting)
-    form, told = boundaries.closed(setting), boundaries.told(setting, values)
+    form, told = boundaries.closed(setting), boundaries.as_yes_or_no(setting, values)
     assert form is not None and told is not None
     assert values["failed"].sum() == 0
     return values, boundaries.agreement(setting, form, told)
