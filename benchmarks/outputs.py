@@ -103,8 +103,9 @@ def files(folder):
 
 
 def content(path):
-    """The bytes of a file, without the durations of checks."""
-    return re.sub(rb'"seconds": [^,}]*', b"", path.read_bytes())
+    """The bytes of a file, without the times and rates that it holds."""
+    times = rb'"(seconds|images_per_second)": [^,}]*|[0-9.e+]+ a second'
+    return re.sub(times, b"", path.read_bytes())
 
 
 def diff(before, after):
