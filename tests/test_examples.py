@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import operator
 import pathlib
 import pkgutil
 import re
@@ -38,5 +39,5 @@ def test_examples_print_what_they_say(name):
 
 
 def test_what_users_call_first_has_an_example():
-    for name in ("trajectory", "fixed_points", "critical_decay", "Params", "Modes"):
-        assert ">>> " in (getattr(lindyn, name).__doc__ or ""), name
+    for name in ("trajectory", "fixed_points", "critical_decay", "Params", "Modes.of"):
+        assert ">>> " in (operator.attrgetter(name)(lindyn).__doc__ or ""), name

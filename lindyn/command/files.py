@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from lindyn.command.usage import UsageError
 
 
@@ -97,8 +95,10 @@ def as_json(content: Any) -> str:
     return json.dumps(_strict(content), allow_nan=False)
 
 
-def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     """Write `arrays` to an npz file. The same arrays give the same bytes."""
+    import numpy as np  # imported here so that --help stays fast
+
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
