@@ -100,7 +100,7 @@ def save(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     import numpy as np  # imported here so that --help stays fast
 
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+        np.savez_compressed(file, **arrays)
 
 
 def whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
