@@ -133,6 +133,10 @@ def main():
         parser.error("make takes one folder, diff takes two")
     if not (given.package / "__init__.py").exists():
         parser.error(f"--package {given.package}: holds no __init__.py")
+    if given.what == "diff":
+        for folder in given.folders:
+            if not folder.is_dir() or not any(folder.iterdir()):
+                parser.error(f"{folder}: holds no outputs; make writes them")
     if given.what == "make":
         return make(given.folders[0], given.package)
     return diff(*given.folders)

@@ -24,6 +24,10 @@ def main():
     default = pathlib.Path(__file__).parent / "reference"
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=default)
     folder = parser.parse_args().folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{folder}: cannot write there ({error.strerror})")
     rooms = [module.name for module in pkgutil.iter_modules(lindyn.__path__) if module.ispkg]
     for name in lindyn.__all__:  # pdoc does not see names that are imported on first use
         setattr(lindyn, name, getattr(lindyn, name))
